@@ -1,0 +1,110 @@
+//! How an entry is stored: a version byte, then a record of that version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Attempt, Payload, Seq, Timestamp,
+    journal::{Change, Entry},
+    step::{StepId, StepKind},
+};
+
+/// The version that is written. Older ones stay readable.
+const VERSION: u8 = 1;
+
+/// A stored entry that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEntry {
+    /// A newer release wrote it.
+    #[error("journal entry has format {0}, this release reads up to {VERSION}")]
+    Newer(u8),
+    /// Its bytes are damaged.
+    #[error("journal entry is damaged")]
+    Damaged,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordV1<'a> {
+    at: i64,
+    name: &'a str,
+    index: u32,
+    kind: u8,
+    #[serde(borrow)]
+    change: ChangeV1<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ChangeV1<'a> {
+    AttemptFailed { attempt: u32, error: &'a [u8], retry_at: i64 },
+    Waiting { until: Option<i64>, subject: &'a str },
+    Succeeded { attempt: u32, output: &'a [u8] },
+    Failed { attempt: u32, error: &'a [u8] },
+    Reset,
+}
+
+/// The stored bytes of an entry. Its place is not among them: that is the row's key.
+pub fn encode(entry: &Entry) -> Vec<u8> {
+    let change = match &entry.change {
+        Change::AttemptFailed { attempt, error, retry_at } => {
+            ChangeV1::AttemptFailed { attempt: attempt.0, error: error.as_ref(), retry_at: retry_at.as_micros() }
+        }
+        Change::Waiting { until, subject } => {
+            ChangeV1::Waiting { until: until.map(Timestamp::as_micros), subject }
+        }
+        Change::Succeeded { attempt, output } => {
+            ChangeV1::Succeeded { attempt: attempt.0, output: output.as_ref() }
+        }
+        Change::Failed { attempt, error } => ChangeV1::Failed { attempt: attempt.0, error: error.as_ref() },
+        Change::Reset => ChangeV1::Reset,
+    };
+    let record = RecordV1 {
+        at: entry.at.as_micros(),
+        name: entry.step.name(),
+        index: entry.step.index(),
+        kind: kind_number(entry.kind),
+        change,
+    };
+    let start = Vec::from([VERSION]);
+    postcard::to_extend(&record, start).expect("a record of slices and numbers always encodes")
+}
+
+/// Reads an entry back.
+pub fn decode(seq: Seq, bytes: &[u8]) -> Result<Entry, InvalidEntry> {
+    let (&version, rest) = bytes.split_first().ok_or(InvalidEntry::Damaged)?;
+    if version != VERSION {
+        return Err(InvalidEntry::Newer(version));
+    }
+    let record: RecordV1<'_> = postcard::from_bytes(rest).map_err(|_| InvalidEntry::Damaged)?;
+    let payload = |bytes: &[u8]| Payload::from(bytes.to_vec());
+    let change = match record.change {
+        ChangeV1::AttemptFailed { attempt, error, retry_at } => Change::AttemptFailed {
+            attempt: Attempt(attempt),
+            error: payload(error),
+            retry_at: Timestamp::from_micros(retry_at),
+        },
+        ChangeV1::Waiting { until, subject } => {
+            Change::Waiting { until: until.map(Timestamp::from_micros), subject: subject.to_owned() }
+        }
+        ChangeV1::Succeeded { attempt, output } => {
+            Change::Succeeded { attempt: Attempt(attempt), output: payload(output) }
+        }
+        ChangeV1::Failed { attempt, error } => {
+            Change::Failed { attempt: Attempt(attempt), error: payload(error) }
+        }
+        ChangeV1::Reset => Change::Reset,
+    };
+    Ok(Entry {
+        seq,
+        at: Timestamp::from_micros(record.at),
+        step: StepId::try_new(record.name, record.index).map_err(|_| InvalidEntry::Damaged)?,
+        kind: *StepKind::ALL.get(usize::from(record.kind)).ok_or(InvalidEntry::Damaged)?,
+        change,
+    })
+}
+
+fn kind_number(kind: StepKind) -> u8 {
+    let place = StepKind::ALL.iter().position(|each| *each == kind);
+    place.and_then(|place| u8::try_from(place).ok()).expect("ALL has every kind, and fewer than 256")
+}
+
+#[cfg(test)]
+mod tests;

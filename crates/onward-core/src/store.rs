@@ -1,0 +1,293 @@
+//! The port to durable storage: what every store promises.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    BoxFuture, EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp,
+    event::Event,
+    journal::Entry,
+    run::{NewRun, Outcome, RunRecord, Status},
+    waiter::{Delivery, Signal, Signalled, Waiter},
+};
+
+/// An error from below, as a source.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong in a store, a variant for each thing that a caller does differently.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such run, or no longer.
+    #[error("run not found")]
+    RunNotFound,
+    /// The write named a lease that is not the run's newest, or the run has ended.
+    #[error("lease lost")]
+    LeaseLost,
+    /// The idempotency key belongs to another run already.
+    #[error("idempotency key is taken by run {run_id}")]
+    KeyTaken {
+        /// The run that has the key.
+        run_id: RunId,
+        /// Whether it was made by the same request.
+        same_request: bool,
+    },
+    /// The run is in a status from which the operation makes no sense.
+    #[error("run is {0:?}")]
+    WrongStatus(Status),
+    /// The store cannot do it now: disk full, connection lost, shutting down. Nothing was written.
+    #[error("store is unavailable")]
+    Unavailable(#[source] BoxError),
+    /// What is stored cannot be read.
+    #[error("store is corrupt")]
+    Corrupt(#[source] BoxError),
+}
+
+/// The right to write to a run: given by a claim or by starting the run, checked at every write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The run.
+    pub run_id: RunId,
+    /// The number of the lease; a newer one makes this one void.
+    pub fence: Fence,
+    /// Who holds it.
+    pub node: NodeId,
+}
+
+/// One transaction on one run: what is appended, with everything that must become true with it.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The lease under which it is written.
+    pub lease: Lease,
+    /// When it is written.
+    pub now: Timestamp,
+    /// Makes the run first, held under `lease`.
+    pub start: Option<NewRun>,
+    /// Entries to append; their places follow the journal's last.
+    pub entries: Vec<Entry>,
+    /// Waiters to register. One that looks back and finds its event is delivered to at once.
+    pub waiters: Vec<Waiter>,
+    /// Steps that wait no longer, or whose delivery has been taken: their waiter and delivery go.
+    pub settled: Vec<StepKey>,
+    /// Events that the run sends.
+    pub events: Vec<Event>,
+    /// Signals that the run sends.
+    pub signals: Vec<Signal>,
+    /// Runs that it invokes: they start suspended and due.
+    pub children: Vec<NewRun>,
+    /// What becomes of the run.
+    pub then: Then,
+}
+
+impl Checkpoint {
+    /// A checkpoint that changes nothing yet and keeps the lease.
+    pub const fn new(lease: Lease, now: Timestamp) -> Self {
+        Self {
+            lease,
+            now,
+            start: None,
+            entries: Vec::new(),
+            waiters: Vec::new(),
+            settled: Vec::new(),
+            events: Vec::new(),
+            signals: Vec::new(),
+            children: Vec::new(),
+            then: Then::Keep,
+        }
+    }
+}
+
+/// What becomes of a run with a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Its node keeps the lease.
+    Keep,
+    /// The lease is released; the run is due at this time, or at once where a delivery waits for it.
+    Suspend {
+        /// When it is due; [`Timestamp::NEVER`] where only a fact from outside can move it.
+        due_at: Timestamp,
+    },
+    /// It ends. Its waiters, deliveries and lease go; its parent gets the outcome.
+    Finish(Outcome),
+}
+
+/// A run that has become due or has got a delivery, and who should be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Woken {
+    /// The run.
+    pub run_id: RunId,
+    /// The node that holds it and should look for deliveries; `None`: it is due, any node may claim it.
+    pub node: Option<NodeId>,
+}
+
+/// What came of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpointed {
+    /// The runs that it woke: those that got its events, signals or outcome, and those that it invoked.
+    /// The run itself is among them if a waiter of the checkpoint was delivered to at once.
+    pub woken: Vec<Woken>,
+    /// For each of its signals, the run that got it.
+    pub signalled: Vec<Signalled>,
+}
+
+/// Which due runs a node asks for.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// Who asks.
+    pub node: NodeId,
+    /// The present.
+    pub now: Timestamp,
+    /// At most how many.
+    pub limit: usize,
+    /// The endpoints that the node can execute: it gets no run of another.
+    pub endpoints: Vec<EndpointId>,
+}
+
+/// What a claim gave.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// The runs now held by the node, the longest due first.
+    pub leases: Vec<(Lease, EndpointId)>,
+    /// Runs that the node held already and that have deliveries to take.
+    pub nudged: Vec<RunId>,
+    /// When the next of the runs that the node could execute is due, as far as is known now.
+    pub next_due_at: Option<Timestamp>,
+}
+
+/// All that is needed to replay a run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The run.
+    pub record: RunRecord,
+    /// Its journal, in order.
+    pub journal: Vec<Entry>,
+    /// What has come for its waiting steps and was not yet taken, oldest first.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only those in one of these statuses; empty for all.
+    pub statuses: Vec<Status>,
+    /// Only those of this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Only those that began at this time or later.
+    pub created_from: Option<Timestamp>,
+    /// Only those that began before this time.
+    pub created_before: Option<Timestamp>,
+    /// Only those older than this one: where the page before ended.
+    pub before: Option<RunId>,
+    /// At most how many.
+    pub limit: usize,
+}
+
+/// A page of runs, newest first. Requests and responses are left out.
+#[derive(Clone, Debug, Default)]
+pub struct RunPage {
+    /// The runs; `request` and the payloads of `outcome` are empty.
+    pub runs: Vec<RunRecord>,
+    /// What to give as [`RunFilter::before`] for the next page; `None` on the last.
+    pub next: Option<RunId>,
+}
+
+/// What an operator does to a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// End it with this outcome, unless it has ended. Its lease is void from then on.
+    Cancel(Outcome),
+    /// Make a failed run due again from the step that failed it (see [`reset_entries`](crate::journal::reset_entries)).
+    Retry {
+        /// When the run as a whole is given up now.
+        timeout_at: Option<Timestamp>,
+    },
+    /// Remove an ended run with all that belongs to it.
+    Delete,
+}
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Ended runs past their retention.
+    pub runs: usize,
+    /// Events past theirs.
+    pub events: usize,
+}
+
+/// Durable storage of runs.
+///
+/// A method is one transaction. **Each method submits its work when it is called**; the future it returns only
+/// waits for the outcome, so dropping it takes nothing back, and calls made in order commit in order. `Ok` means
+/// durable to the degree that the store was opened with. A store may group the work of many calls into one commit.
+///
+/// Times are arguments. `now` never makes a stored order go backwards: where a store orders facts by time, two of
+/// them never get the same one.
+///
+/// Every store passes the contract in `onward-testing`.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Makes a node, and makes the runs of nodes that are gone due.
+    ///
+    /// A node is gone when it left, when its lease ended before `now`, or, in a store that one process owns, when it
+    /// is not the newest.
+    fn join(&self, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>>;
+
+    /// Extends the lease of a node and so of all its runs, and makes the runs of nodes that are gone due.
+    ///
+    /// [`StoreError::LeaseLost`] means that the node itself was given up: its runs are others' now.
+    fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Ends a node: its runs are due at once.
+    fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Writes one transaction on one run; all of it or nothing.
+    ///
+    /// [`StoreError::LeaseLost`] where `lease` is not the run's newest or the run has ended,
+    /// [`StoreError::KeyTaken`] where the run to start claims a key that another has.
+    fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>>;
+
+    /// Leases due runs to a node, the longest due first.
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'static, Result<Claims, StoreError>>;
+
+    /// A run with its journal and deliveries; `None` where there is none.
+    fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>>;
+
+    /// What has come for a run's waiting steps and was not yet taken, oldest first.
+    fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>>;
+
+    /// A run without its journal; `None` where there is none.
+    fn run(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<RunRecord>, StoreError>>;
+
+    /// The runs that a filter lets through, newest first, a page at a time.
+    fn runs(&self, filter: RunFilter) -> BoxFuture<'static, Result<RunPage, StoreError>>;
+
+    /// Accepts events: each is stored, and each waiter that it matches gets it once. An event whose id is known
+    /// already is the same event, and does nothing.
+    fn send_events(&self, events: Vec<Event>, now: Timestamp) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>>;
+
+    /// Gives a signal to the waiter of its name. `None` where nobody waits: the signal is not kept.
+    fn send_signal(&self, signal: Signal, now: Timestamp) -> BoxFuture<'static, Result<Option<Woken>, StoreError>>;
+
+    /// Does what an operator asked; gives the runs that it woke (the run itself, its parent).
+    fn control(
+        &self,
+        run_id: RunId,
+        control: Control,
+        now: Timestamp,
+    ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>>;
+
+    /// Removes at most `limit` ended runs past their retention and at most `limit` events received before
+    /// `events_before`.
+    fn sweep(
+        &self,
+        now: Timestamp,
+        events_before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Swept, StoreError>>;
+
+    /// The value kept under a name. Where there is none, `proposal` is kept and given back, if there is one: of
+    /// several that propose at once, all get the same.
+    fn setting(
+        &self,
+        name: &'static str,
+        proposal: Option<Payload>,
+    ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>>;
+}
