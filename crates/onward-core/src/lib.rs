@@ -17,7 +17,7 @@ pub mod waiter;
 
 pub use crate::{
     clock::{Clock, Timestamp},
-    duration::{InvalidDuration, IntoDuration, parse_duration},
+    duration::{IntoDuration, InvalidDuration, parse_duration},
     id::{EndpointId, Fence, InvalidId, NodeId, RunId, Seq, StepKey},
     payload::Payload,
     retry::{Attempt, Draw, InvalidRetryPolicy, RetryPolicy},

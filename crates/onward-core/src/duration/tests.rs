@@ -25,7 +25,22 @@ fn durations_are_read_as_people_write_them() {
 
 #[test]
 fn a_bad_duration_is_an_error_that_names_it_and_never_zero() {
-    for text in ["", " ", "soon", "30", "s", "-5s", "1h30", "1.s", ".5s", "Infinityw", "1y", "367d", "99999999999999999999s", "1e3s"] {
+    for text in [
+        "",
+        " ",
+        "soon",
+        "30",
+        "s",
+        "-5s",
+        "1h30",
+        "1.s",
+        ".5s",
+        "Infinityw",
+        "1y",
+        "367d",
+        "99999999999999999999s",
+        "1e3s",
+    ] {
         let error = parse_duration(text).expect_err(text);
         assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
     }

@@ -84,9 +84,10 @@ impl Matcher {
     /// Whether an event, in the form of [`Event::to_json`](super::Event::to_json), is one of those waited for.
     pub fn matches(&self, event: &Value) -> bool {
         event.get("name").and_then(Value::as_str) == Some(&self.name)
-            && self.value.as_ref().is_none_or(|value| {
-                lookup(event, &value.path).and_then(text_of).is_some_and(|text| text == value.text)
-            })
+            && self
+                .value
+                .as_ref()
+                .is_none_or(|value| lookup(event, &value.path).and_then(text_of).is_some_and(|text| text == value.text))
             && self.when.as_ref().is_none_or(|when| when.holds(event))
     }
 }

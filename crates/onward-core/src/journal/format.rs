@@ -47,12 +47,8 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
         Change::AttemptFailed { attempt, error, retry_at } => {
             ChangeV1::AttemptFailed { attempt: attempt.0, error: error.as_ref(), retry_at: retry_at.as_micros() }
         }
-        Change::Waiting { until, subject } => {
-            ChangeV1::Waiting { until: until.map(Timestamp::as_micros), subject }
-        }
-        Change::Succeeded { attempt, output } => {
-            ChangeV1::Succeeded { attempt: attempt.0, output: output.as_ref() }
-        }
+        Change::Waiting { until, subject } => ChangeV1::Waiting { until: until.map(Timestamp::as_micros), subject },
+        Change::Succeeded { attempt, output } => ChangeV1::Succeeded { attempt: attempt.0, output: output.as_ref() },
         Change::Failed { attempt, error } => ChangeV1::Failed { attempt: attempt.0, error: error.as_ref() },
         Change::Reset => ChangeV1::Reset,
     };
@@ -87,9 +83,7 @@ pub fn decode(seq: Seq, bytes: &[u8]) -> Result<Entry, InvalidEntry> {
         ChangeV1::Succeeded { attempt, output } => {
             Change::Succeeded { attempt: Attempt(attempt), output: payload(output) }
         }
-        ChangeV1::Failed { attempt, error } => {
-            Change::Failed { attempt: Attempt(attempt), error: payload(error) }
-        }
+        ChangeV1::Failed { attempt, error } => Change::Failed { attempt: Attempt(attempt), error: payload(error) },
         ChangeV1::Reset => Change::Reset,
     };
     Ok(Entry {

@@ -1,1 +1,386 @@
-//! placeholder
+//! What a run does next: the rules over its journal, as pure functions of state, input, time and draw.
+//!
+//! A machine is folded from a journal and then told what its handler asks for and what happens. It answers with the
+//! entry to append. The order in which completed steps reach the handler is the order of their entries, live and in
+//! a replay alike, so that a race is decided the same way each time.
+
+mod delivery;
+mod fold;
+
+pub use self::delivery::Offer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    Attempt, Draw, InvalidId, Payload, RetryPolicy, Seq, StepKey, Timestamp,
+    journal::{Change, Entry},
+    step::{StepId, StepKind},
+};
+
+/// The id under which what happens to the handler itself is journaled, as in the SDK protocol.
+pub const HANDLER_STEP: &str = "complete";
+
+/// A run's state, as far as its journal and its handler have told.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    steps: BTreeMap<StepKey, Step>,
+    uses: BTreeMap<String, Use>,
+    next: Seq,
+    handler_attempt: u32,
+    /// The steps that the handler wants and that wait for time or a fact: few, however long the journal.
+    active: BTreeSet<StepKey>,
+    undelivered: VecDeque<StepKey>,
+    offered: Option<(StepKey, u8)>,
+}
+
+/// How often this execution of the handler has used an id, and for what.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    count: u32,
+    kind: StepKind,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    id: StepId,
+    kind: StepKind,
+    state: State,
+    /// Whether this execution of the handler asked for it.
+    requested: bool,
+    /// Whether the handler has let go of it: it lost a race.
+    dropped: bool,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// An attempt runs, or may.
+    Ready { attempt: Attempt },
+    /// The last attempt failed; this one may start at a time.
+    Retrying { attempt: Attempt, at: Timestamp },
+    /// A wait was registered.
+    Waiting { until: Option<Timestamp>, subject: String },
+    /// It has its output or its last error.
+    Done { outcome: Result<Payload, Payload>, at: Timestamp, subject: String, durable: bool, way: Way },
+}
+
+/// How far a completed step has come on its way to the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// In the queue, in the order of the journal.
+    Queued,
+    /// Out of the queue: nobody asked for it when its turn came; it is given when somebody does.
+    Deferred,
+    /// With the handler.
+    Delivered,
+}
+
+/// A step that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStep {
+    /// Its id is not allowed.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// Its id stands for another kind of operation already.
+    #[error("step id {name:?} is used for {now} but was used for {was}: the handler is not deterministic")]
+    NonDeterminism {
+        /// The id.
+        name: String,
+        /// What it stood for first.
+        was: StepKind,
+        /// What it is asked for now.
+        now: StepKind,
+    },
+    /// The run has as many steps as a run may have.
+    #[error("the run has {0} steps, the most it may have")]
+    TooMany(usize),
+}
+
+/// A step that the handler asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// Its id with its index.
+    pub step: StepId,
+    /// Its key.
+    pub key: StepKey,
+    /// What is to be done with it.
+    pub next: Next,
+}
+
+/// What is to be done with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Run this attempt now; for a wait: register it.
+    Attempt(Attempt),
+    /// Run this attempt when its time has come.
+    AttemptAt(Attempt, Timestamp),
+    /// It waits already.
+    Waiting,
+    /// It is done; its outcome comes when it is its turn.
+    Recorded,
+}
+
+/// What a failed attempt leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AfterFailure {
+    /// The entry to append.
+    pub entry: Entry,
+    /// What is to be done with the step.
+    pub next: Next,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// The error as the handler would see it.
+    pub error: Payload,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+    /// How long to wait before it, where the error says so.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl FailedAttempt {
+    /// When the next attempt is due; `None` when this one was the last.
+    fn retry_at(&self, policy: &RetryPolicy, now: Timestamp, draw: Draw) -> Option<Timestamp> {
+        let delay = policy.delay_after(self.attempt, draw).filter(|_| self.retryable)?;
+        Some(now.after(self.retry_after.unwrap_or(delay)))
+    }
+}
+
+// ===== impl Machine: what the handler asks =====
+
+impl Machine {
+    /// The handler asks for a step. The same id again gets the next index.
+    pub fn request(&mut self, name: &str, kind: StepKind, steps_max: usize) -> Result<Requested, InvalidStep> {
+        let index = self.uses.get(name).map_or(0, |used| used.count);
+        let step = StepId::try_new(name, index)?;
+        let key = step.key();
+        let known = self.steps.get(&key).map(|step| step.kind);
+        let was = self.uses.get(name).map(|used| used.kind).or(known);
+        if let Some(was) = was.filter(|was| *was != kind) {
+            return Err(InvalidStep::NonDeterminism { name: name.to_owned(), was, now: kind });
+        }
+        if known.is_none() && self.steps.len() >= steps_max {
+            return Err(InvalidStep::TooMany(self.steps.len()));
+        }
+        if let Some(used) = self.uses.get_mut(name) {
+            used.count += 1;
+        } else {
+            self.uses.insert(name.to_owned(), Use { count: 1, kind });
+        }
+        let entry = self.steps.entry(key).or_insert_with(|| Step {
+            id: step.clone(),
+            kind,
+            state: State::Ready { attempt: Attempt::FIRST },
+            requested: false,
+            dropped: false,
+        });
+        entry.requested = true;
+        if matches!(entry.state, State::Retrying { .. } | State::Waiting { .. }) {
+            self.active.insert(key);
+        }
+        let next = match entry.state {
+            State::Ready { attempt } => Next::Attempt(attempt),
+            State::Retrying { attempt, at } => Next::AttemptAt(attempt, at),
+            State::Waiting { .. } => Next::Waiting,
+            State::Done { .. } => Next::Recorded,
+        };
+        Ok(Requested { step, key, next })
+    }
+
+    /// The handler lets go of a step: it lost a race. Gives whether a registered wait of its ends with it.
+    pub fn let_go(&mut self, key: StepKey) -> bool {
+        let Some(step) = self.steps.get_mut(&key) else { return false };
+        step.dropped = true;
+        self.active.remove(&key);
+        matches!(step.state, State::Waiting { .. })
+    }
+}
+
+// ===== impl Machine: what happened =====
+
+impl Machine {
+    /// The step begins to wait.
+    pub fn wait(&mut self, key: StepKey, until: Option<Timestamp>, subject: String, now: Timestamp) -> Option<Entry> {
+        let step = self.steps.get_mut(&key)?;
+        step.state = State::Waiting { until, subject: subject.clone() };
+        self.active.insert(key);
+        Some(self.entry(key, now, Change::Waiting { until, subject }))
+    }
+
+    /// The step is done. `None` where it already was, or where the handler has let go of it: nothing is recorded.
+    ///
+    /// The output reaches the handler when it is durable (see [`Machine::durable`]); an output that can be derived
+    /// again from what is stored may be `derivable`, and reaches it at once: whatever the run writes later commits
+    /// after it.
+    pub fn succeed(&mut self, key: StepKey, output: Payload, now: Timestamp, derivable: bool) -> Option<Entry> {
+        let attempt = self.complete(key, Ok(output.clone()), now, derivable)?;
+        Some(self.entry(key, now, Change::Succeeded { attempt, output }))
+    }
+
+    /// The step failed for good, whatever its attempts.
+    pub fn fail(&mut self, key: StepKey, error: Payload, now: Timestamp, derivable: bool) -> Option<Entry> {
+        let attempt = self.complete(key, Err(error.clone()), now, derivable)?;
+        Some(self.entry(key, now, Change::Failed { attempt, error }))
+    }
+
+    /// An attempt of the step failed: it is tried again, or fails for good.
+    pub fn fail_attempt(
+        &mut self,
+        key: StepKey,
+        failed: FailedAttempt,
+        policy: &RetryPolicy,
+        now: Timestamp,
+        draw: Draw,
+    ) -> Option<AfterFailure> {
+        let Some(retry_at) = failed.retry_at(policy, now, draw) else {
+            let entry = self.fail(key, failed.error, now, false)?;
+            return Some(AfterFailure { entry, next: Next::Recorded });
+        };
+        let step = self.steps.get_mut(&key).filter(|step| !step.dropped)?;
+        let attempt = failed.attempt.next();
+        step.state = State::Retrying { attempt, at: retry_at };
+        self.active.insert(key);
+        let change = Change::AttemptFailed { attempt: failed.attempt, error: failed.error, retry_at };
+        Some(AfterFailure { entry: self.entry(key, now, change), next: Next::AttemptAt(attempt, retry_at) })
+    }
+
+    /// The handler itself failed outside its steps: when it is tried again, or `None` where the run fails.
+    pub fn fail_handler(
+        &mut self,
+        error: Payload,
+        policy: &RetryPolicy,
+        now: Timestamp,
+        draw: Draw,
+    ) -> (Entry, Option<Timestamp>) {
+        self.handler_attempt += 1;
+        let attempt = Attempt(self.handler_attempt);
+        let failed = FailedAttempt { attempt, error, retryable: true, retry_after: None };
+        let retry_at = failed.retry_at(policy, now, draw);
+        let error = failed.error;
+        let change = match retry_at {
+            Some(retry_at) => Change::AttemptFailed { attempt, error, retry_at },
+            None => Change::Failed { attempt, error },
+        };
+        let step = StepId::try_new(HANDLER_STEP, 0).expect("the constant is an id");
+        let entry = Entry { seq: self.take_seq(), at: now, step, kind: StepKind::Handler, change };
+        (entry, retry_at)
+    }
+
+    /// The attempt that may start now, if the step's time has come.
+    pub fn begin_retry(&mut self, key: StepKey, now: Timestamp) -> Option<Attempt> {
+        let step = self.steps.get_mut(&key)?;
+        match step.state {
+            State::Retrying { attempt, at } if at <= now => {
+                step.state = State::Ready { attempt };
+                self.active.remove(&key);
+                Some(attempt)
+            }
+            _ => None,
+        }
+    }
+
+    /// The waits that the handler still wants and whose time has come, in the order of their deadlines.
+    pub fn due(&self, now: Timestamp) -> Vec<(StepKey, StepKind, Timestamp)> {
+        let mut due: Vec<_> = self
+            .wanted()
+            .filter_map(|(key, step)| match &step.state {
+                State::Waiting { until: Some(until), .. } if *until <= now => Some((*key, step.kind, *until)),
+                _ => None,
+            })
+            .collect();
+        due.sort_by_key(|(key, _, until)| (*until, *key));
+        due
+    }
+
+    /// The steps to be tried again whose time has come.
+    pub fn retries_due(&self, now: Timestamp) -> Vec<StepKey> {
+        self.wanted()
+            .filter(|(_, step)| matches!(step.state, State::Retrying { at, .. } if at <= now))
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    /// When the next wait or retry is due; `None` where only a fact from outside can move the run.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.wanted()
+            .filter_map(|(_, step)| match step.state {
+                State::Retrying { at, .. } => Some(at),
+                State::Waiting { until, .. } => until,
+                _ => None,
+            })
+            .min()
+    }
+
+    /// Whether the handler wants something that only time or a fact from outside can bring.
+    pub fn is_waiting(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// From when on an event of this name counts for a wait that looks back: the run's start, or just after the
+    /// last event of the name that the run got.
+    pub fn look_back(&self, name: &str, created_at: Timestamp) -> Timestamp {
+        let got = self.steps.values().filter_map(|step| match &step.state {
+            State::Done { at, subject, .. } if step.kind == StepKind::WaitForEvent && subject == name => {
+                Some(Timestamp::from_micros(at.as_micros() + 1))
+            }
+            _ => None,
+        });
+        got.max().map_or(created_at, |after| after.max(created_at))
+    }
+
+    /// The kind of a step, if it is known.
+    pub fn kind(&self, key: StepKey) -> Option<StepKind> {
+        self.steps.get(&key).map(|step| step.kind)
+    }
+
+    /// How many steps the run has.
+    pub fn steps_len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Where the next entry goes.
+    pub const fn next_seq(&self) -> Seq {
+        self.next
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = (&StepKey, &Step)> {
+        self.active.iter().filter_map(|key| Some((key, self.steps.get(key)?)))
+    }
+
+    fn complete(
+        &mut self,
+        key: StepKey,
+        outcome: Result<Payload, Payload>,
+        at: Timestamp,
+        derivable: bool,
+    ) -> Option<Attempt> {
+        let step = self.steps.get_mut(&key).filter(|step| !step.dropped)?;
+        let (attempt, subject) = match &mut step.state {
+            State::Done { .. } => return None,
+            State::Ready { attempt } | State::Retrying { attempt, .. } => (*attempt, String::new()),
+            State::Waiting { subject, .. } => (Attempt::FIRST, std::mem::take(subject)),
+        };
+        step.state = State::Done { outcome, at, subject, durable: derivable, way: Way::Queued };
+        self.active.remove(&key);
+        self.undelivered.push_back(key);
+        Some(attempt)
+    }
+
+    fn entry(&mut self, key: StepKey, now: Timestamp, change: Change) -> Entry {
+        let seq = self.take_seq();
+        let step = &self.steps[&key];
+        Entry { seq, at: now, step: step.id.clone(), kind: step.kind, change }
+    }
+
+    fn take_seq(&mut self) -> Seq {
+        let seq = self.next;
+        self.next = seq.next();
+        seq
+    }
+}
+
+#[cfg(test)]
+mod tests;

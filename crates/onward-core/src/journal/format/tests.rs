@@ -13,8 +13,11 @@ fn change() -> impl Strategy<Value = Change> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..64).prop_map(Payload::from);
     let time = || any::<i64>().prop_map(Timestamp::from_micros);
     prop_oneof![
-        (any::<u32>(), bytes(), time())
-            .prop_map(|(n, error, retry_at)| Change::AttemptFailed { attempt: Attempt(n), error, retry_at }),
+        (any::<u32>(), bytes(), time()).prop_map(|(n, error, retry_at)| Change::AttemptFailed {
+            attempt: Attempt(n),
+            error,
+            retry_at
+        }),
         (proptest::option::of(time()), ".{0,20}").prop_map(|(until, subject)| Change::Waiting { until, subject }),
         (any::<u32>(), bytes()).prop_map(|(n, output)| Change::Succeeded { attempt: Attempt(n), output }),
         (any::<u32>(), bytes()).prop_map(|(n, error)| Change::Failed { attempt: Attempt(n), error }),

@@ -1,0 +1,58 @@
+//! From a journal to the state it tells.
+
+use super::{Machine, State, Step, Way};
+use crate::{
+    Attempt,
+    journal::{Change, Entry},
+    step::StepKind,
+};
+
+impl Machine {
+    /// The state that a journal tells, before its handler is called again.
+    pub fn replay(journal: &[Entry]) -> Self {
+        let mut machine = Self::default();
+        for entry in journal {
+            machine.next = entry.seq.next();
+            if entry.kind == StepKind::Handler {
+                machine.handler_attempt = match entry.change {
+                    Change::AttemptFailed { attempt, .. } | Change::Failed { attempt, .. } => attempt.0,
+                    _ => 0,
+                };
+            } else {
+                machine.fold(entry);
+            }
+        }
+        machine
+    }
+
+    fn fold(&mut self, entry: &Entry) {
+        let key = entry.key();
+        let step = self.steps.entry(key).or_insert_with(|| Step {
+            id: entry.step.clone(),
+            kind: entry.kind,
+            state: State::Ready { attempt: Attempt::FIRST },
+            requested: false,
+            dropped: false,
+        });
+        let subject = match &mut step.state {
+            State::Waiting { subject, .. } => std::mem::take(subject),
+            _ => String::new(),
+        };
+        let done = |outcome| State::Done { outcome, at: entry.at, subject, durable: true, way: Way::Queued };
+        step.state = match &entry.change {
+            Change::AttemptFailed { attempt, retry_at, .. } => {
+                State::Retrying { attempt: attempt.next(), at: *retry_at }
+            }
+            Change::Waiting { until, subject } => State::Waiting { until: *until, subject: subject.clone() },
+            Change::Succeeded { output, .. } => done(Ok(output.clone())),
+            Change::Failed { error, .. } => done(Err(error.clone())),
+            Change::Reset => {
+                self.undelivered.retain(|queued| *queued != key);
+                State::Ready { attempt: Attempt::FIRST }
+            }
+        };
+        if matches!(step.state, State::Done { .. }) {
+            self.undelivered.push_back(key);
+        }
+    }
+}
