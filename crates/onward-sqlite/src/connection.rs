@@ -1,0 +1,127 @@
+//! Opening: the lock, the file, the connections.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use onward_core::StoreError;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{
+    error::{store_error, unavailable},
+    migrate::migrate,
+    options::{Durability, Options},
+};
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In the memory of the writer's connection.
+    Memory,
+    /// In a file.
+    File(PathBuf),
+}
+
+/// The path of a file beside the database.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
+    unavailable(format!("{what} {}: {error}", path.display()))
+}
+
+/// Takes the database for this process; it stays taken while the file is open.
+pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).map_err(|error| io_error("cannot make the directory", dir, &error))?;
+    }
+    let path = beside(path, "-lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| io_error("cannot open the lock file", &path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(unavailable("database is in use by another process")),
+        Err(TryLockError::Error(error)) => Err(io_error("cannot lock", &path, &error)),
+    }
+}
+
+fn open(place: &Place) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = match place {
+        Place::Memory => Connection::open_in_memory_with_flags(flags)?,
+        Place::File(path) => Connection::open_with_flags(path, flags)?,
+    };
+    conn.set_prepared_statement_cache_capacity(96);
+    conn.busy_timeout(Duration::from_secs(5))?;
+    Ok(conn)
+}
+
+/// The connection that writes, with the newest schema.
+pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, StoreError> {
+    let conn = open(place).map_err(store_error)?;
+    if let Place::File(path) = place {
+        let mode: String = conn
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(store_error)?;
+        if !mode.eq_ignore_ascii_case("wal") {
+            return Err(unavailable(format!("{}: the file system cannot keep a write-ahead log", path.display())));
+        }
+    }
+    // Full, too, is NORMAL for SQLite: the writer brings the log to disk itself, while the next group is applied.
+    let synchronous = if options.durability == Durability::Off { "OFF" } else { "NORMAL" };
+    let mut pragmas = format!(
+        "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; \
+         PRAGMA foreign_keys = ON; PRAGMA cache_size = -{}; PRAGMA journal_size_limit = -1;",
+        options.cache_kib
+    );
+    if let Some(pages) = options.pages_max {
+        pragmas.push_str(&format!(" PRAGMA max_page_count = {pages};"));
+    }
+    conn.execute_batch(&pragmas).map_err(store_error)?;
+    migrate(&conn)?;
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(crate) fn reader(place: &Place) -> Result<Connection, StoreError> {
+    let conn = open(place).map_err(store_error)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192;")
+        .map_err(store_error)?;
+    Ok(conn)
+}
+
+/// A connection that copies the write-ahead log into the database.
+pub(crate) fn checkpointer(place: &Place, options: &Options) -> Result<Connection, StoreError> {
+    let conn = open(place).map_err(store_error)?;
+    let synchronous = if options.durability == Durability::Off { "OFF" } else { "NORMAL" };
+    conn.execute_batch(&format!("PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0;"))
+        .map_err(store_error)?;
+    Ok(conn)
+}
+
+/// Brings the names of new files to disk.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| io_error("cannot sync the directory", dir, &error))
+}
+
+/// Copies what it can of the log into the database; gives how many pages the log has, and how many are copied.
+pub(crate) fn checkpoint_log(conn: &Connection) -> rusqlite::Result<(u32, u32)> {
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let pages = |column| row.get::<_, i64>(column).map(|pages| u32::try_from(pages).unwrap_or(0));
+        Ok((pages(1)?, pages(2)?))
+    })
+}

@@ -1,0 +1,88 @@
+//! What operators do to runs, and settings.
+
+use onward_core::{
+    Payload, RunId, StoreError, Timestamp,
+    journal::{format, reset_entries},
+    run::{Outcome, Status},
+    store::{Control, Woken},
+};
+use rusqlite::{OptionalExtension, params};
+
+use crate::{
+    engine::{
+        Engine,
+        run::{Position, Stored},
+    },
+    error::{Done, corrupt},
+    read,
+    row::{self, ENTRIES_MAX},
+};
+
+impl Engine<'_> {
+    pub(crate) fn control(&mut self, run_id: RunId, control: &Control, now: Timestamp) -> Done<Vec<Woken>> {
+        let key = self.key_of(run_id)?.ok_or(StoreError::RunNotFound)?;
+        let run = self.stored(key)?.ok_or(StoreError::RunNotFound)?;
+        match control {
+            Control::Cancel(outcome) => self.cancel(&run, outcome, now),
+            Control::Retry { timeout_at } => self.retry(&run, *timeout_at, now),
+            Control::Delete if run.status.is_final() => {
+                self.delete_run(key, run.key_digest)?;
+                Ok(Vec::new())
+            }
+            Control::Delete => Err(StoreError::WrongStatus(run.status).into()),
+        }
+    }
+
+    fn cancel(&mut self, run: &Stored, outcome: &Outcome, now: Timestamp) -> Done<Vec<Woken>> {
+        if run.status.is_final() {
+            return Err(StoreError::WrongStatus(run.status).into());
+        }
+        let mut woken = Vec::new();
+        if let Some(node) = run.node {
+            woken.push(Woken { run_id: run.run_id, node: Some(node) });
+        }
+        self.known.remove(run.run_id);
+        self.place(run.key, &Position::ended(run.fence.next(), outcome.status, now, run.retention))?;
+        self.forget_waits(run.key)?;
+        self.conclude(run.key, run.parent, outcome, now, &mut woken)?;
+        Ok(woken)
+    }
+
+    fn retry(&mut self, run: &Stored, timeout_at: Option<Timestamp>, now: Timestamp) -> Done<Vec<Woken>> {
+        if run.status != Status::Failed {
+            return Err(StoreError::WrongStatus(run.status).into());
+        }
+        let journal = read::journal(self.conn, run.key)?.entries;
+        let reset: Vec<_> =
+            reset_entries(&journal, now).iter().map(|entry| (entry.seq, format::encode(entry))).collect();
+        if reset.last().is_some_and(|(seq, _)| seq.0 >= ENTRIES_MAX) {
+            return Err(corrupt("the journal is full").into());
+        }
+        self.append(run.key, &reset)?;
+        self.conn
+            .prepare_cached("DELETE FROM onward_entries WHERE id = ?1")?
+            .execute([row::outcome_id(run.key)])?;
+        let timeout_at = timeout_at.and_then(row::never_is_null);
+        self.conn
+            .prepare_cached("UPDATE onward_runs SET timeout_at = ?2 WHERE key = ?1")?
+            .execute(params![run.key, timeout_at])?;
+        self.place(run.key, &Position::suspended(run.fence, run.endpoint, now, timeout_at))?;
+        Ok(vec![Woken { run_id: run.run_id, node: None }])
+    }
+
+    pub(crate) fn setting(&mut self, name: &str, proposal: Option<&Payload>) -> Done<Option<Payload>> {
+        let kept: Option<Vec<u8>> = self
+            .conn
+            .prepare_cached("SELECT value FROM onward_settings WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        if let Some(kept) = kept {
+            return Ok(Some(Payload::from(kept)));
+        }
+        let Some(proposal) = proposal else { return Ok(None) };
+        self.conn
+            .prepare_cached("INSERT INTO onward_settings (name, value) VALUES (?1, ?2)")?
+            .execute(params![name, proposal.as_ref()])?;
+        Ok(Some(proposal.clone()))
+    }
+}

@@ -1,0 +1,133 @@
+//! Events and signals: accepted, and given to who waits for them.
+
+use onward_core::{
+    Payload, RunId, StepKey, Timestamp,
+    event::{
+        Event, Matcher,
+        matching::{lookup, text_of},
+    },
+    store::Woken,
+    waiter::{Fact, Signal},
+};
+use rusqlite::{OptionalExtension, params};
+use serde_json::Value;
+
+use crate::{engine::Engine, error::Done, record, row};
+
+impl Engine<'_> {
+    pub(crate) fn send_events(&mut self, events: &[Event], now: Timestamp) -> Done<Vec<Woken>> {
+        let mut woken = Vec::new();
+        for event in events {
+            self.accept(event, now, &mut woken)?;
+        }
+        Ok(woken)
+    }
+
+    pub(crate) fn send_signal(&mut self, signal: &Signal, now: Timestamp) -> Done<Option<Woken>> {
+        let mut woken = Vec::new();
+        self.signal(signal, now, &mut woken)?;
+        Ok(woken.pop())
+    }
+
+    /// Stores an event, unless it is known, and gives it to each waiter that it matches.
+    pub(super) fn accept(&mut self, event: &Event, now: Timestamp, woken: &mut Vec<Woken>) -> Done<()> {
+        let received_at = now.as_micros().max(self.known.last_received_at.saturating_add(1));
+        let stored = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO onward_events (received_at, id, name, ts, data) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT (id) DO NOTHING",
+            )?
+            .execute(params![received_at, event.id, event.name, event.ts.as_micros(), event.data.as_ref()])?;
+        if stored == 0 {
+            return Ok(());
+        }
+        self.known.last_received_at = received_at;
+        let mut json = None;
+        let mut fact = None;
+        let mut path = self.waited_path(&event.name, None)?;
+        while let Some(compared) = path {
+            let json = json.get_or_insert_with(|| event.to_json());
+            let text =
+                if compared.is_empty() { Some(String::new()) } else { lookup(json, &compared).and_then(text_of) };
+            if let Some(text) = text {
+                for (key, step) in self.matching(json, &event.name, &compared, &text)? {
+                    let fact = fact.get_or_insert_with(|| Fact::Event(Payload::from(json.to_string())));
+                    self.conn
+                        .prepare_cached("DELETE FROM onward_event_waiters WHERE run = ?1 AND step = ?2")?
+                        .execute(params![key, step.to_bytes()])?;
+                    self.deliver(key, step, now, fact, woken)?;
+                }
+            }
+            path = self.waited_path(&event.name, Some(&compared))?;
+        }
+        Ok(())
+    }
+
+    /// The next of the paths that waiters for events of a name compare.
+    fn waited_path(&self, name: &str, after: Option<&str>) -> Done<Option<String>> {
+        let found = match after {
+            None => self
+                .conn
+                .prepare_cached("SELECT min(path) FROM onward_event_waiters WHERE name = ?1")?
+                .query_row([name], |row| row.get(0)),
+            Some(after) => self
+                .conn
+                .prepare_cached("SELECT min(path) FROM onward_event_waiters WHERE name = ?1 AND path > ?2")?
+                .query_row([name, after], |row| row.get(0)),
+        };
+        Ok(found?)
+    }
+
+    fn matching(&self, event: &Value, name: &str, path: &str, text: &str) -> Done<Vec<(i64, StepKey)>> {
+        let mut select = self.conn.prepare_cached(
+            "SELECT run, step, matcher FROM onward_event_waiters WHERE name = ?1 AND path = ?2 AND digest = ?3 \
+             ORDER BY run",
+        )?;
+        let mut rows = select.query(params![name, path, record::text_digest(text)])?;
+        let mut found = Vec::new();
+        while let Some(columns) = rows.next()? {
+            let matcher = record::decode_matcher(columns.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)
+                .map_err(row::damaged_record)?;
+            if matcher.matches(event) {
+                found.push((columns.get(0)?, row::step_key(columns, 1)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The earliest event received from `since` on that matches, as waiters get it.
+    pub(super) fn event_since(&self, matcher: &Matcher, since: Timestamp) -> Done<Option<Payload>> {
+        let mut select = self.conn.prepare_cached(
+            "SELECT id, ts, data FROM onward_events WHERE name = ?1 AND received_at >= ?2 ORDER BY received_at",
+        )?;
+        let mut rows = select.query(params![matcher.name, since.as_micros()])?;
+        while let Some(columns) = rows.next()? {
+            let event = Event {
+                id: columns.get(0)?,
+                name: matcher.name.clone(),
+                data: Payload::from(columns.get::<_, Vec<u8>>(2)?),
+                ts: Timestamp::from_micros(columns.get(1)?),
+            };
+            let json = event.to_json();
+            if matcher.matches(&json) {
+                return Ok(Some(Payload::from(json.to_string())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives a signal to who waits for it.
+    pub(super) fn signal(
+        &mut self,
+        signal: &Signal,
+        now: Timestamp,
+        woken: &mut Vec<Woken>,
+    ) -> Done<Option<RunId>> {
+        let Some((key, step)) = self.signal_waiter(&signal.name)? else { return Ok(None) };
+        self.remove_signal_waiter(&signal.name)?;
+        self.deliver(key, step, now, &Fact::Signal(signal.data.clone()), woken)?;
+        let mut select = self.conn.prepare_cached("SELECT run_id FROM onward_runs WHERE key = ?1")?;
+        Ok(select.query_row([key], |row| row::run_id(row, 0)).optional()?)
+    }
+}

@@ -1,0 +1,37 @@
+//! The schema and its versions.
+
+use onward_core::StoreError;
+use rusqlite::Connection;
+
+use crate::error::{corrupt, store_error, unavailable};
+
+/// Each brings the schema from the version before to its own, which is its place, from 1.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_init.sql")];
+
+/// "onwd": tells `file` and us whose database it is.
+const APPLICATION_ID: i64 = 0x6f6e_7764;
+
+/// Brings the schema of a database to the newest version.
+pub(crate) fn migrate(conn: &Connection) -> Result<(), StoreError> {
+    let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(store_error);
+    let version = pragma("user_version")?;
+    match pragma("application_id")? {
+        APPLICATION_ID => {}
+        0 if version == 0 => {}
+        _ => return Err(unavailable("the file is a database of another application")),
+    }
+    let newest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    if version > newest {
+        let why = format!("the database has schema {version}, this release knows up to {newest}: use a newer release");
+        return Err(unavailable(why));
+    }
+    let done = usize::try_from(version).map_err(|_| corrupt("the database has a negative schema version"))?;
+    for (place, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let version = place + 1;
+        let batch = format!(
+            "BEGIN IMMEDIATE; {sql} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+        );
+        conn.execute_batch(&batch).map_err(store_error)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! What is read: one run with its journal, or a page of many.
+
+mod page;
+
+use onward_core::{
+    Payload, RunId, StoreError, Timestamp,
+    journal::{Entry, format},
+    run::{Outcome, RunRecord},
+    store::Loaded,
+    waiter::Delivery,
+};
+use rusqlite::{Connection, OptionalExtension, types::Type};
+
+pub(crate) use self::page::runs;
+use crate::{
+    error::store_error,
+    record,
+    row::{self, RECORD_COLUMNS, Slot},
+};
+
+/// A run's rows of entries.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) request: Payload,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+pub(crate) fn journal(conn: &Connection, key: i64) -> rusqlite::Result<Journal> {
+    let mut select =
+        conn.prepare_cached("SELECT id, data FROM onward_entries WHERE id >= ?1 AND id <= ?2 ORDER BY id")?;
+    let mut rows = select.query([row::request_id(key), row::outcome_id(key)])?;
+    let mut journal = Journal::default();
+    while let Some(columns) = rows.next()? {
+        let data = columns.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        match row::slot(columns.get(0)?) {
+            Slot::Request => journal.request = Payload::from(data.to_vec()),
+            Slot::Entry(seq) => {
+                if usize::try_from(seq.0) != Ok(journal.entries.len()) {
+                    return Err(row::damaged(Type::Integer, "the journal has a gap"));
+                }
+                let entry = format::decode(seq, data)
+                    .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, Box::new(error)))?;
+                journal.entries.push(entry);
+            }
+            Slot::Outcome => journal.outcome = Some(record::decode_outcome(data).map_err(row::damaged_record)?),
+        }
+    }
+    Ok(journal)
+}
+
+fn record(conn: &Connection, run_id: RunId) -> rusqlite::Result<Option<(i64, RunRecord)>> {
+    let sql = format!(
+        "SELECT {RECORD_COLUMNS} FROM onward_runs r JOIN onward_endpoints e ON e.id = r.endpoint WHERE r.run_id = ?1"
+    );
+    conn.prepare_cached(&sql)?.query_row([run_id.to_bytes()], row::run_record).optional()
+}
+
+pub(crate) fn load(conn: &Connection, run_id: RunId) -> Result<Option<Loaded>, StoreError> {
+    let Some((key, mut record)) = record(conn, run_id).map_err(store_error)? else { return Ok(None) };
+    let journal = journal(conn, key).map_err(store_error)?;
+    record.request = journal.request;
+    record.outcome = journal.outcome.or(record.outcome);
+    let deliveries = deliveries_of(conn, key).map_err(store_error)?;
+    Ok(Some(Loaded { record, journal: journal.entries, deliveries }))
+}
+
+pub(crate) fn run(conn: &Connection, run_id: RunId) -> Result<Option<RunRecord>, StoreError> {
+    let Some((key, mut record)) = record(conn, run_id).map_err(store_error)? else { return Ok(None) };
+    let mut select = conn.prepare_cached("SELECT data FROM onward_entries WHERE id = ?1").map_err(store_error)?;
+    let mut data = |id: i64| select.query_row([id], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(store_error);
+    record.request = data(row::request_id(key))?.map(Payload::from).unwrap_or_default();
+    if record.status.is_final() {
+        if let Some(data) = data(row::outcome_id(key))? {
+            let outcome = record::decode_outcome(&data).map_err(row::damaged_record).map_err(store_error)?;
+            record.outcome = Some(outcome);
+        }
+    }
+    Ok(Some(record))
+}
+
+pub(crate) fn deliveries(conn: &Connection, run_id: RunId) -> Result<Vec<Delivery>, StoreError> {
+    let key = conn
+        .prepare_cached("SELECT key FROM onward_runs WHERE run_id = ?1")
+        .and_then(|mut select| select.query_row([run_id.to_bytes()], |row| row.get(0)).optional())
+        .map_err(store_error)?;
+    key.map_or(Ok(Vec::new()), |key| deliveries_of(conn, key).map_err(store_error))
+}
+
+fn deliveries_of(conn: &Connection, key: i64) -> rusqlite::Result<Vec<Delivery>> {
+    let mut select = conn.prepare_cached("SELECT step, at, fact FROM onward_deliveries WHERE run = ?1 ORDER BY id")?;
+    let rows = select.query_map([key], |columns| {
+        let fact = columns.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        Ok(Delivery {
+            step: row::step_key(columns, 0)?,
+            at: Timestamp::from_micros(columns.get(1)?),
+            fact: record::decode_fact(fact).map_err(row::damaged_record)?,
+        })
+    })?;
+    rows.collect()
+}

@@ -1,0 +1,122 @@
+//! A few threads that read, each with its own connection.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use onward_core::{BoxFuture, StoreError};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::{
+    connection::{self, Place},
+    error::{store_error, unavailable},
+};
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The waiting reads.
+pub(crate) struct Readers {
+    state: Mutex<State>,
+    work: Condvar,
+    len_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    reads: VecDeque<Read>,
+    closed: bool,
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers").field("len_max", &self.len_max).finish_non_exhaustive()
+    }
+}
+
+impl Readers {
+    /// Opens the connections and starts the threads.
+    pub(crate) fn start(
+        place: &Place,
+        threads: usize,
+        len_max: usize,
+    ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>), StoreError> {
+        let readers = Arc::new(Self { state: Mutex::default(), work: Condvar::new(), len_max });
+        let mut handles = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let conn = connection::reader(place)?;
+            let shared = Arc::clone(&readers);
+            let handle = thread::Builder::new()
+                .name("onward-sqlite-read".to_owned())
+                .spawn(move || shared.serve(&conn))
+                .map_err(|error| unavailable(format!("cannot start a reader: {error}")))?;
+            handles.push(handle);
+        }
+        Ok((readers, handles))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, conn: &Connection) {
+        loop {
+            let mut state = self.lock();
+            let read = loop {
+                if let Some(read) = state.reads.pop_front() {
+                    break read;
+                }
+                if state.closed {
+                    return;
+                }
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(state);
+            read(conn);
+        }
+    }
+
+    /// Submits a read now; it sees one state of the database.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let (reply, outcome) = oneshot::channel();
+        let read: Read = Box::new(move |conn| {
+            if reply.is_closed() {
+                return;
+            }
+            let _ = reply.send(in_one_state(conn, work));
+        });
+        let mut state = self.lock();
+        if state.closed {
+            return Box::pin(std::future::ready(Err(unavailable("the store is closed"))));
+        }
+        if state.reads.len() >= self.len_max {
+            return Box::pin(std::future::ready(Err(unavailable("too many reads are waiting"))));
+        }
+        state.reads.push_back(read);
+        drop(state);
+        self.work.notify_one();
+        Box::pin(async move { outcome.await.unwrap_or_else(|_| Err(unavailable("the store has stopped"))) })
+    }
+
+    /// Takes no more reads; those that wait are still done.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_all();
+    }
+}
+
+fn in_one_state<T>(
+    conn: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = conn.unchecked_transaction().map_err(store_error)?;
+    let outcome = work(&transaction);
+    transaction.finish().map_err(store_error)?;
+    outcome
+}
