@@ -1,0 +1,24 @@
+//! Help for testing durable endpoints, and for testing stores.
+//!
+//! | you want to | use |
+//! |---|---|
+//! | test a wait of 24 hours in milliseconds | [`ManualClock`] and [`ManualClock::drive`] |
+//! | run an app without a file or a server | [`MemoryStore`] |
+//! | see what happens when a write fails or its answer never comes | [`FaultyStore`] |
+//! | kill an app at each of its writes in turn and check that nothing was lost or done twice | [`crash_everywhere`] |
+//! | check that your own [`Store`](onward_core::Store) keeps its promises | [`store_contract!`] and [`contract`] |
+//!
+//! Nothing here needs a certain async runtime. What waits for other tasks does so by yielding, so use a runtime with
+//! one thread, such as that of a plain `#[tokio::test]`: there, yielding lets every other task move.
+
+pub mod clock;
+pub mod contract;
+
+pub mod faults;
+pub mod memory;
+
+pub use crate::{
+    clock::ManualClock,
+    faults::{Call, Fault, FaultyStore},
+    memory::MemoryStore,
+};

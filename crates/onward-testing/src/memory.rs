@@ -1,0 +1,186 @@
+//! A store that keeps everything in memory and is simple enough to be believed.
+
+mod checkpoint;
+mod claim;
+mod control;
+mod deliver;
+mod state;
+
+use std::{
+    fmt,
+    future::ready,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use onward_core::{
+    BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
+    event::Event,
+    run::RunRecord,
+    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    waiter::{Delivery, Signal},
+};
+
+use self::state::State;
+
+/// A [`Store`] in memory: the plainest one that keeps the contract.
+///
+/// Other stores are compared with it, so it is written to be read, not to be fast: some calls look at every run.
+/// It belongs to one process, so a node that joins is the only one and takes over all runs.
+///
+/// Clones share what is stored; [`snapshot`](Self::snapshot) copies it. A call does its work before it returns, and
+/// its future is ready at once.
+///
+/// # Example
+///
+/// ```
+/// use onward_core::Store;
+/// use onward_testing::MemoryStore;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), onward_core::StoreError> {
+/// let store = MemoryStore::new();
+/// store.setting("colour", Some("blue".into())).await?;
+///
+/// let before = store.snapshot();
+/// store.setting("shape", Some("round".into())).await?;
+/// assert_eq!(before.setting("colour", None).await?, Some("blue".into()));
+/// assert_eq!(before.setting("shape", None).await?, None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another store with all that this one holds now; what happens to one does not touch the other.
+    ///
+    /// It is what would be on disk if the process died now.
+    pub fn snapshot(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.state().clone())) }
+    }
+
+    /// Every run with its journal, sorted by id: for looking at in a test.
+    pub fn all(&self) -> Vec<Loaded> {
+        let state = self.state();
+        state.runs.keys().filter_map(|run_id| state.load(*run_id)).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State) -> Result<T, StoreError>,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let answer = work(&mut self.state());
+        Box::pin(ready(answer))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("runs", &self.state().runs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    fn join(&self, now: Timestamp, _lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>> {
+        self.call(|state| Ok(state.join(now)))
+    }
+
+    fn heartbeat(&self, node: NodeId, _now: Timestamp, _lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(|state| state.check_node(node))
+    }
+
+    fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(|state| {
+            state.leave(node, now);
+            Ok(())
+        })
+    }
+
+    fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
+        self.call(|state| state.checkpoint(checkpoint))
+    }
+
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'static, Result<Claims, StoreError>> {
+        self.call(|state| state.claim(&request))
+    }
+
+    fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>> {
+        self.call(|state| Ok(state.load(run_id)))
+    }
+
+    fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>> {
+        self.call(|state| Ok(state.runs.get(&run_id).map_or_else(Vec::new, |run| run.deliveries.clone())))
+    }
+
+    fn run(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<RunRecord>, StoreError>> {
+        self.call(|state| Ok(state.runs.get(&run_id).map(|run| run.record.clone())))
+    }
+
+    fn runs(&self, filter: RunFilter) -> BoxFuture<'static, Result<RunPage, StoreError>> {
+        self.call(|state| Ok(state.page(&filter)))
+    }
+
+    fn send_events(&self, events: Vec<Event>, now: Timestamp) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
+        self.call(|state| {
+            let mut woken = Vec::new();
+            for event in events {
+                state.accept(event, now, &mut woken);
+            }
+            Ok(woken)
+        })
+    }
+
+    fn send_signal(&self, signal: Signal, now: Timestamp) -> BoxFuture<'static, Result<Option<Woken>, StoreError>> {
+        self.call(|state| {
+            let mut woken = Vec::new();
+            state.signal(&signal, now, &mut woken);
+            Ok(woken.pop())
+        })
+    }
+
+    fn control(
+        &self,
+        run_id: RunId,
+        control: Control,
+        now: Timestamp,
+    ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
+        self.call(|state| state.control(run_id, control, now))
+    }
+
+    fn sweep(
+        &self,
+        now: Timestamp,
+        events_before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Swept, StoreError>> {
+        self.call(|state| Ok(state.sweep(now, events_before, limit)))
+    }
+
+    fn setting(
+        &self,
+        name: &'static str,
+        proposal: Option<Payload>,
+    ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>> {
+        self.call(|state| {
+            if let Some(proposal) = proposal {
+                state.settings.entry(name).or_insert(proposal);
+            }
+            Ok(state.settings.get(name).cloned())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Nodes come and go, and claim what is due.
+
+use onward_core::{
+    NodeId, RunId, StoreError, Timestamp,
+    run::Status,
+    store::{ClaimRequest, Claims, Lease},
+};
+
+use super::state::{Run, State};
+
+impl State {
+    /// Makes the newest node. One process owns the store, so every other node is gone.
+    pub(super) fn join(&mut self, now: Timestamp) -> NodeId {
+        self.suspend_all(now);
+        self.nodes_joined += 1;
+        let node = NodeId(self.nodes_joined);
+        self.node = Some(node);
+        node
+    }
+
+    pub(super) fn leave(&mut self, node: NodeId, now: Timestamp) {
+        if self.node == Some(node) {
+            self.suspend_all(now);
+            self.node = None;
+        }
+    }
+
+    fn suspend_all(&mut self, now: Timestamp) {
+        for run in self.runs.values_mut().filter(|run| run.record.status == Status::Running) {
+            run.suspend(now);
+        }
+    }
+
+    pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<Claims, StoreError> {
+        self.check_node(request.node)?;
+        let nudged = self
+            .runs
+            .values()
+            .filter(|run| run.record.node == Some(request.node) && !run.deliveries.is_empty())
+            .map(|run| run.record.run_id)
+            .collect();
+
+        let is_ours =
+            |run: &&Run| run.record.status == Status::Suspended && request.endpoints.contains(&run.record.endpoint);
+        let mut due: Vec<(Timestamp, u64, RunId)> = self
+            .runs
+            .values()
+            .filter(is_ours)
+            .filter(|run| run.record.due_at <= request.now)
+            .map(|run| (run.record.due_at, run.number, run.record.run_id))
+            .collect();
+        due.sort_unstable();
+        due.truncate(request.limit);
+
+        let mut leases = Vec::with_capacity(due.len());
+        for (_, _, run_id) in due {
+            let Some(run) = self.runs.get_mut(&run_id) else { continue };
+            run.record.status = Status::Running;
+            run.record.due_at = Timestamp::NEVER;
+            run.record.fence = run.record.fence.next();
+            run.record.node = Some(request.node);
+            let lease = Lease { run_id, fence: run.record.fence, node: request.node };
+            leases.push((lease, run.record.endpoint.clone()));
+        }
+
+        let next_due_at = self.runs.values().filter(is_ours).map(|run| run.record.due_at).min();
+        Ok(Claims { leases, nudged, next_due_at: next_due_at.filter(|at| *at != Timestamp::NEVER) })
+    }
+}

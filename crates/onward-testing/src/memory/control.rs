@@ -1,0 +1,73 @@
+//! What operators do to runs, and what is past its time goes.
+
+use onward_core::{
+    RunId, StoreError, Timestamp,
+    journal::reset_entries,
+    run::{Outcome, Status},
+    store::{Control, Swept, Woken},
+};
+
+use super::state::State;
+
+impl State {
+    pub(super) fn control(
+        &mut self,
+        run_id: RunId,
+        control: Control,
+        now: Timestamp,
+    ) -> Result<Vec<Woken>, StoreError> {
+        let status = self.runs.get(&run_id).ok_or(StoreError::RunNotFound)?.record.status;
+        match control {
+            Control::Cancel(outcome) if !status.is_final() => Ok(self.cancel(run_id, outcome, now)),
+            Control::Retry { timeout_at } if status == Status::Failed => Ok(self.retry(run_id, timeout_at, now)),
+            Control::Delete if status.is_final() => {
+                self.remove(run_id);
+                Ok(Vec::new())
+            }
+            Control::Cancel(_) | Control::Retry { .. } | Control::Delete => Err(StoreError::WrongStatus(status)),
+        }
+    }
+
+    fn cancel(&mut self, run_id: RunId, outcome: Outcome, now: Timestamp) -> Vec<Woken> {
+        let mut woken = Vec::new();
+        if let Some(run) = self.runs.get_mut(&run_id) {
+            // Whoever holds the run should hear of it; their writes are refused from now on.
+            woken.extend(run.record.node.map(|node| Woken { run_id, node: Some(node) }));
+            run.record.fence = run.record.fence.next();
+        }
+        self.finish(run_id, outcome, now, &mut woken);
+        woken
+    }
+
+    fn retry(&mut self, run_id: RunId, timeout_at: Option<Timestamp>, now: Timestamp) -> Vec<Woken> {
+        let Some(run) = self.runs.get_mut(&run_id) else { return Vec::new() };
+        let reset = reset_entries(&run.journal, now);
+        run.journal.extend(reset);
+        run.record.finished_at = None;
+        run.record.outcome = None;
+        run.record.timeout_at = timeout_at;
+        run.suspend(now);
+        vec![Woken { run_id, node: None }]
+    }
+
+    pub(super) fn sweep(&mut self, now: Timestamp, events_before: Timestamp, limit: usize) -> Swept {
+        let mut past: Vec<(Timestamp, u64, RunId)> = self
+            .runs
+            .values()
+            .filter_map(|run| Some((run.kept_until()?, run.number, run.record.run_id)))
+            .filter(|(kept_until, _, _)| *kept_until <= now && *kept_until != Timestamp::NEVER)
+            .collect();
+        past.sort_unstable();
+        past.truncate(limit);
+        for (_, _, run_id) in &past {
+            self.remove(*run_id);
+        }
+        let old: Vec<Timestamp> = self.events.range(..events_before).map(|(at, _)| *at).take(limit).collect();
+        for at in &old {
+            if let Some(event) = self.events.remove(at) {
+                self.event_ids.remove(&event.id);
+            }
+        }
+        Swept { runs: past.len(), events: old.len() }
+    }
+}
