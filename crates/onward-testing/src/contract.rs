@@ -31,6 +31,8 @@ pub mod sweep;
 
 use onward_core::Store;
 
+pub use self::differential::differential;
+
 /// Gives a contract the store that a test's expression made: the store itself, or what it derefs to.
 #[doc(hidden)]
 pub trait Subject: Store {
