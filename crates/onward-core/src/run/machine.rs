@@ -26,6 +26,8 @@ pub struct Machine {
     steps: BTreeMap<StepKey, Step>,
     uses: BTreeMap<String, Use>,
     next: Seq,
+    /// A place that was given away before its entry was known, to be used next.
+    reserved: Option<Seq>,
     handler_attempt: u32,
     /// The steps that the handler wants and that wait for time or a fact: few, however long the journal.
     active: BTreeSet<StepKey>,
@@ -375,7 +377,20 @@ impl Machine {
         Entry { seq, at: now, step: step.id.clone(), kind: step.kind, change }
     }
 
+    /// Gives away the next place before its entry is known: of a transaction that decides what it is.
+    pub fn reserve(&mut self) -> Seq {
+        self.take_seq()
+    }
+
+    /// The next entry takes a place that was reserved.
+    pub fn use_reserved(&mut self, seq: Seq) {
+        self.reserved = Some(seq);
+    }
+
     fn take_seq(&mut self) -> Seq {
+        if let Some(seq) = self.reserved.take() {
+            return seq;
+        }
         let seq = self.next;
         self.next = seq.next();
         seq

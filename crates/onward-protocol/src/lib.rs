@@ -1,0 +1,9 @@
+//! What goes over the wire: problems, run tokens, preferences, idempotency keys and redirect locations.
+//!
+//! Pure: no I/O, no clock, and nothing of the rules by which a run lives, so the wire does not change when a rule does.
+
+pub mod idempotency;
+pub mod location;
+pub mod prefer;
+pub mod problem;
+pub mod token;

@@ -1,0 +1,18 @@
+//! Makes time pass: claims due runs, renews leases, wakes who waits, and bounds what is kept in memory.
+//!
+//! It knows no HTTP and no concrete store. What it resumes is behind the [`Resume`] port: a handler in this process, or
+//! one behind a URL. It is right without notifications: a hint makes it sooner, and a lost one costs a poll.
+
+mod clock;
+mod hub;
+mod parking;
+mod scheduler;
+mod tasks;
+
+pub use crate::{
+    clock::SystemClock,
+    hub::{AttachGuard, Attached, Hub, Watch},
+    parking::{Parking, ParkingLimits, Permit},
+    scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats},
+    tasks::TaskSet,
+};

@@ -1,0 +1,60 @@
+//! The scheduler's figures and their limits.
+
+use std::time::Duration;
+
+/// How a scheduler goes about its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a node that is not heard of keeps its runs.
+    pub lease: Duration,
+    /// How many runs are resumed at once. Parked ones do not count.
+    pub resumes_max: usize,
+    /// How many runs one claim takes.
+    pub claim_batch: usize,
+    /// How often runs past their retention are looked for.
+    pub sweep_every: Duration,
+    /// How many are removed in one transaction.
+    pub sweep_batch: usize,
+    /// How long events are kept for waits that look back.
+    pub event_retention: Duration,
+    /// How long a due run or a delivery may go unnoticed if every notification is lost.
+    pub poll_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(10),
+            resumes_max: 1_024,
+            claim_batch: 256,
+            sweep_every: Duration::from_secs(60),
+            sweep_batch: 500,
+            event_retention: Duration::from_secs(7 * 24 * 3600),
+            poll_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A figure outside its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidConfig(&'static str);
+
+impl Config {
+    /// Whether every figure is inside its limits.
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        for (wrong, text) in [
+            (self.lease < Duration::from_millis(100), "lease must be 100 ms or more"),
+            (self.resumes_max == 0, "resumes_max must not be zero"),
+            (self.claim_batch == 0, "claim_batch must not be zero"),
+            (self.sweep_every.is_zero(), "sweep_every must not be zero"),
+            (self.sweep_batch == 0, "sweep_batch must not be zero"),
+            (self.poll_max.is_zero(), "poll_max must not be zero"),
+        ] {
+            if wrong {
+                return Err(InvalidConfig(text));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! axum: method routers as one handler, the `Step` extractor, responses, and the routes of the app.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri, Request},
+    handler::Handler,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, Route, any},
+};
+use bytes::Bytes;
+use http::{Uri, request::Parts};
+use onward_core::BoxFuture;
+use onward_protocol::problem::{Code, Problem};
+use tower_service::Service;
+
+use crate::{
+    Cors, Onward, Step, StepError,
+    durable::any_body,
+    endpoint::{AnyBody, Call},
+    error::{BoxError, ErrorKind},
+    step::Failure,
+};
+
+/// A method router as one handler, so that one service has all methods of a route, and its state.
+pub(crate) struct Methods<S> {
+    methods: MethodRouter<S>,
+}
+
+impl<S> Clone for Methods<S> {
+    fn clone(&self) -> Self {
+        Self { methods: self.methods.clone() }
+    }
+}
+
+impl<S> Methods<S> {
+    pub(crate) fn new(methods: MethodRouter<S>) -> Self {
+        Self { methods }
+    }
+}
+
+impl<S> Handler<(), S> for Methods<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    type Future = BoxFuture<'static, Response>;
+
+    fn call(self, request: Request, state: S) -> Self::Future {
+        Box::pin(async move {
+            let mut methods: MethodRouter<()> = self.methods.with_state(state);
+            let answer: Result<Response, Infallible> = Service::call(&mut methods, request).await;
+            answer.unwrap_or_else(|never| match never {})
+        })
+    }
+}
+
+/// Calls a route for stored requests. They are routed once more by their path, so that path parameters are there.
+pub(crate) struct RouteCall {
+    route: Route,
+    router: OnceLock<(String, Router)>,
+}
+
+impl RouteCall {
+    pub(crate) const fn new(route: Route) -> Self {
+        Self { route, router: OnceLock::new() }
+    }
+}
+
+impl Call for RouteCall {
+    fn call(
+        &self,
+        request: http::Request<Bytes>,
+        route: Option<(String, Uri)>,
+    ) -> BoxFuture<'static, Result<http::Response<AnyBody>, BoxError>> {
+        let mut request = request.map(Body::from);
+        let Some((path, original)) = route else {
+            let mut route = self.route.clone();
+            return Box::pin(async move { Ok(route.call(request).await?.map(any_body)) });
+        };
+        // The handler sees the URI that it saw first: a nested router had cut its prefix off.
+        let seen = std::mem::replace(request.uri_mut(), original);
+        request.extensions_mut().insert(Seen(seen));
+        let build = || Router::new().route_service(&path, Restored(self.route.clone()));
+        let mut router = match self.router.get_or_init(|| (path.clone(), build())) {
+            (known, router) if *known == path => router.clone(),
+            _ => build(),
+        };
+        Box::pin(async move { Ok(router.call(request).await?.map(any_body)) })
+    }
+}
+
+/// The URI that the handler saw first.
+#[derive(Clone)]
+struct Seen(Uri);
+
+/// Puts the URI back that the handler saw first.
+#[derive(Clone)]
+struct Restored(Route);
+
+impl Service<Request> for Restored {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if let Some(Seen(uri)) = request.extensions_mut().remove() {
+            *request.uri_mut() = uri;
+        }
+        let mut route = self.0.clone();
+        Box::pin(async move { route.call(request).await })
+    }
+}
+
+// ===== extractor and responses =====
+
+/// The handler is not wrapped as a durable endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct NotDurable;
+
+impl IntoResponse for NotDurable {
+    fn into_response(self) -> Response {
+        tracing::error!("a handler with a `Step` argument was called on a route that is not durable");
+        Problem::new(Code::NotDurable).into_response().map(Body::from)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Step {
+    type Rejection = NotDurable;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotDurable> {
+        parts.extensions.get::<Self>().cloned().ok_or(NotDurable)
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Step {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}
+
+impl IntoResponse for StepError {
+    /// `500 application/problem+json`, without anything of what is inside. The run counts as failed.
+    fn into_response(self) -> Response {
+        let mut response = self.to_response().map(Body::from);
+        response.extensions_mut().insert(Failure(self));
+        response
+    }
+}
+
+impl StepError {
+    /// The response that this error becomes where a handler does not handle it.
+    pub(crate) fn to_response(&self) -> http::Response<Bytes> {
+        let code = match self.kind() {
+            ErrorKind::NonDeterminism => Code::NonDeterminism,
+            _ => Code::StepFailed,
+        };
+        tracing::warn!(step = self.step().unwrap_or_default(), kind = ?self.kind(), "a handler failed with a step's error");
+        Problem::new(code).into_response()
+    }
+}
+
+// ===== routes =====
+
+impl Onward {
+    /// The waiting route, readable from every origin: mount it at the path of
+    /// [`Options::redirect_to`](crate::Options::redirect_to), `/wait` by default. See [`Onward::wait`].
+    pub fn proxy<S>(&self) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.proxy_with(Cors::default())
+    }
+
+    /// The waiting route with cross-origin rules of your own.
+    pub fn proxy_with<S>(&self, cors: Cors) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let (onward, cors) = (self.clone(), Arc::new(cors));
+        any(move |original: OriginalUri, request: Request| {
+            let (onward, cors) = (onward.clone(), Arc::clone(&cors));
+            let (parts, _) = request.into_parts();
+            async move { onward.wait(&parts.method, &original.0, &parts.headers, &cors).await.map(Body::from) }
+        })
+    }
+
+    /// A route that accepts events: `POST` a JSON object `{"name", "data", "id"?, "ts"?}` or an array of them, and get
+    /// `{"ids"}` once they are stored. Anyone who reaches it may send: put your authentication in front.
+    pub fn events<S>(&self) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let onward = self.clone();
+        any(move |request: Request| {
+            let onward = onward.clone();
+            async move { crate::events::accept(&onward, request).await.map(Body::from) }
+        })
+    }
+}

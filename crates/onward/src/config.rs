@@ -1,0 +1,238 @@
+//! Options of an app and of its endpoints, with their limits.
+
+mod builder;
+
+pub use self::builder::{Builder, Durability};
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use http::{HeaderName, header};
+use onward_core::{BoxFuture, IntoDuration, RetryPolicy};
+
+/// How a client is told that its run has become asynchronous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AsyncResponse {
+    /// A redirect to where the outcome can be waited for: `302` for GET and HEAD, `303` otherwise.
+    #[default]
+    Redirect,
+    /// `202` with `{"runId", "token"}` as JSON and a `Location`.
+    Token,
+}
+
+/// Makes the URL that a client is sent to.
+pub(crate) type RedirectFn = Arc<dyn Fn(String, String) -> BoxFuture<'static, String> + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) enum RedirectTo {
+    Path(String),
+    Call(RedirectFn),
+}
+
+impl fmt::Debug for RedirectTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            Self::Call(_) => f.write_str("Call(…)"),
+        }
+    }
+}
+
+/// What an endpoint goes by. An app's are the defaults of its endpoints'.
+///
+/// Every method takes the value and gives the options back, so they chain. A value outside its limits is kept as a
+/// complaint and is the error of [`Onward::start`](crate::Onward::start) and [`Onward::serve`](crate::Onward::serve).
+///
+/// # Example
+///
+/// ```
+/// use onward::{AsyncResponse, Options};
+/// use std::time::Duration;
+///
+/// let options = Options::default()
+///     .retries(5)
+///     .async_response(AsyncResponse::Token)
+///     .hold(Duration::from_millis(500))
+///     .timeout("1h");
+/// assert!(options.check().is_ok());
+/// assert!(Options::default().retries(21).check().is_err());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) async_response: AsyncResponse,
+    pub(crate) redirect_to: RedirectTo,
+    pub(crate) hold: Duration,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retention: Duration,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) response_bytes_max: usize,
+    pub(crate) output_bytes_max: usize,
+    pub(crate) steps_max: usize,
+    pub(crate) headers: Headers,
+    complaints: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            async_response: AsyncResponse::default(),
+            redirect_to: RedirectTo::Path("/wait".to_owned()),
+            hold: Duration::ZERO,
+            timeout: None,
+            retention: Duration::from_secs(7 * 24 * 3600),
+            body_bytes_max: 1 << 20,
+            response_bytes_max: 8 << 20,
+            output_bytes_max: 4 << 20,
+            steps_max: 10_000,
+            headers: Headers::default(),
+            complaints: Vec::new(),
+        }
+    }
+}
+
+/// Which request headers are kept for replays.
+#[derive(Clone, Debug)]
+pub(crate) struct Headers {
+    dropped: BTreeSet<String>,
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        let secret = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+        Self { dropped: secret.iter().map(|name| name.as_str().to_owned()).collect() }
+    }
+}
+
+impl Headers {
+    pub(crate) fn keeps(&self, name: &HeaderName) -> bool {
+        !self.dropped.contains(name.as_str())
+    }
+}
+
+impl Options {
+    /// How often a failing step is tried again, 0 to 20. Default 3.
+    pub fn retries(mut self, retries: u32) -> Self {
+        match self.retry.with_retries(retries) {
+            Ok(policy) => self.retry = policy,
+            Err(error) => self.complaints.push(error.to_string()),
+        }
+        self
+    }
+
+    /// The whole back-off: see [`RetryPolicy`]. Default: 3 retries, the first within a second, none after more than
+    /// 2 minutes.
+    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// How a client is told that its run has become asynchronous. Default: a redirect.
+    pub fn async_response(mut self, response: AsyncResponse) -> Self {
+        self.async_response = response;
+        self
+    }
+
+    /// Where a client waits for the outcome: a path, resolved against the request's origin, or an absolute URL. It
+    /// gets `runId` and `token` as query parameters. Default `/wait`.
+    pub fn redirect_to(mut self, path: impl Into<String>) -> Self {
+        let path = path.into();
+        if path.parse::<http::Uri>().is_err() {
+            self.complaints.push(format!("redirect_to {path:?} is not a path or URL"));
+        }
+        self.redirect_to = RedirectTo::Path(path);
+        self
+    }
+
+    /// Where a client waits for the outcome, made from the run's id and its token. It is used as it is.
+    ///
+    /// ```
+    /// # use onward::Options;
+    /// Options::default().redirect_with(async |run_id, token| format!("/runs/{run_id}?t={token}"));
+    /// ```
+    pub fn redirect_with<F, Fut>(mut self, make: F) -> Self
+    where
+        F: Fn(String, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = String> + Send + 'static,
+    {
+        self.redirect_to = RedirectTo::Call(Arc::new(move |run_id, token| Box::pin(make(run_id, token))));
+        self
+    }
+
+    /// How long a client's connection is kept open for an asynchronous run before the client is redirected.
+    /// Default: not at all. `Prefer: wait=N` of a request counts instead.
+    pub fn hold(mut self, hold: impl IntoDuration) -> Self {
+        match hold.into_duration() {
+            Ok(hold) => self.hold = hold,
+            Err(error) => self.complaints.push(format!("hold: {error}")),
+        }
+        self
+    }
+
+    /// How long a run may take as a whole before it fails with `504`. Default: no limit.
+    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
+        match timeout.into_duration() {
+            Ok(timeout) if !timeout.is_zero() => self.timeout = Some(timeout),
+            Ok(_) => self.complaints.push("timeout must not be zero".to_owned()),
+            Err(error) => self.complaints.push(format!("timeout: {error}")),
+        }
+        self
+    }
+
+    /// How long a run is kept after it ended: for late askers, and for its idempotency key. Default 7 days.
+    pub fn retention(mut self, retention: impl IntoDuration) -> Self {
+        match retention.into_duration() {
+            Ok(retention) => self.retention = retention,
+            Err(error) => self.complaints.push(format!("retention: {error}")),
+        }
+        self
+    }
+
+    /// The largest request body in bytes; a larger one is refused with `413` before the handler runs. Default 1 MiB.
+    pub fn body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    /// The largest response body in bytes of a run that has steps. Default 8 MiB.
+    pub fn response_bytes_max(mut self, bytes: usize) -> Self {
+        self.response_bytes_max = bytes;
+        self
+    }
+
+    /// The largest output of a step, in bytes of JSON; a larger one is the step's error. Default 4 MiB.
+    pub fn output_bytes_max(mut self, bytes: usize) -> Self {
+        self.output_bytes_max = bytes;
+        self
+    }
+
+    /// The most steps that a run may have, 1 or more. Default 10,000.
+    pub fn steps_max(mut self, steps: usize) -> Self {
+        if steps == 0 {
+            self.complaints.push("steps_max must not be zero".to_owned());
+        }
+        self.steps_max = steps;
+        self
+    }
+
+    /// Keeps a request header for replays that is not kept by itself: `authorization`, `cookie`,
+    /// `proxy-authorization`, or one dropped before. It is stored with the run.
+    pub fn keep_header(mut self, name: &str) -> Self {
+        self.headers.dropped.remove(&name.to_ascii_lowercase());
+        self
+    }
+
+    /// Does not keep a request header: replays of the handler don't see it.
+    pub fn drop_header(mut self, name: &str) -> Self {
+        match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(name) => drop(self.headers.dropped.insert(name.as_str().to_owned())),
+            Err(_) => self.complaints.push(format!("{name:?} is not a header name")),
+        }
+        self
+    }
+
+    /// Whether every value is inside its limits; the error names each that is not.
+    pub fn check(&self) -> Result<(), crate::Error> {
+        if self.complaints.is_empty() { Ok(()) } else { Err(crate::Error::config(self.complaints.join("; "))) }
+    }
+}

@@ -1,0 +1,197 @@
+//! Building an app: where it stores, what its clock is, and its defaults.
+
+use std::{sync::Arc, time::Duration};
+
+use onward_core::{Clock, IntoDuration, Store};
+use onward_protocol::token::TokenKey;
+use onward_scheduler::{Config as SchedulerConfig, ParkingLimits, SystemClock};
+
+use crate::{Error, Onward, Options, seal::EncryptionKey};
+
+/// Whether a commit waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Each group commit is on disk before it is acknowledged: survives power loss.
+    #[default]
+    Full,
+    /// Survives `kill -9`; a power loss may take the last moments.
+    Relaxed,
+    /// Nothing is promised past the process: for tests and scratch data.
+    Off,
+}
+
+/// Builds an [`Onward`] app.
+///
+/// # Example
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+/// use onward::{Onward, Options};
+///
+/// let onward = Onward::builder().defaults(Options::default().retries(5)).open("memory:").await?;
+/// # onward.shutdown().await }
+/// ```
+#[derive(Debug)]
+pub struct Builder {
+    pub(crate) defaults: Options,
+    pub(crate) durability: Durability,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) scheduler: SchedulerConfig,
+    pub(crate) parking: ParkingLimits,
+    pub(crate) token_keys: Vec<TokenKey>,
+    pub(crate) token_lifetime: Duration,
+    pub(crate) encryption: Vec<EncryptionKey>,
+    pub(crate) wait_max: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) event_bytes_max: usize,
+    complaints: Vec<String>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            defaults: Options::default(),
+            durability: Durability::default(),
+            clock: Arc::new(SystemClock::default()),
+            scheduler: SchedulerConfig::default(),
+            parking: ParkingLimits::default(),
+            token_keys: Vec::new(),
+            token_lifetime: Duration::from_secs(7 * 24 * 3600),
+            encryption: Vec::new(),
+            wait_max: Duration::from_secs(55),
+            drain: Duration::from_secs(30),
+            event_bytes_max: 512 * 1024,
+            complaints: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// The options that endpoints start from.
+    pub fn defaults(mut self, options: Options) -> Self {
+        self.defaults = options;
+        self
+    }
+
+    /// Whether commits wait for the disk. Default: [`Durability::Full`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Where time comes from; tests give a manual clock. Default: the machine's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many waiting runs may keep their handler in memory. Default 10,000.
+    pub fn parked_max(mut self, runs: usize) -> Self {
+        self.parking.runs_max = runs;
+        self
+    }
+
+    /// How long a waiting run may keep its handler in memory. Default 60 s.
+    pub fn parked_for(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.parking.time_max = time,
+            Err(error) => self.complaints.push(format!("parked_for: {error}")),
+        }
+        self
+    }
+
+    /// How many runs may be resumed at once, 1 or more. Default 1,024.
+    pub fn resumes_max(mut self, runs: usize) -> Self {
+        self.scheduler.resumes_max = runs;
+        self
+    }
+
+    /// How long accepted events are kept for waits that look back. Default 7 days.
+    pub fn event_retention(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.scheduler.event_retention = time,
+            Err(error) => self.complaints.push(format!("event_retention: {error}")),
+        }
+        self
+    }
+
+    /// How often ended runs past their retention are looked for. Default 60 s.
+    pub fn sweep_every(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.scheduler.sweep_every = time,
+            Err(error) => self.complaints.push(format!("sweep_every: {error}")),
+        }
+        self
+    }
+
+    /// A key that signs run tokens, by its number. The first one given signs, all verify: to rotate, put the new one
+    /// first and keep the old one until its tokens have expired. Without any, a key is made and kept in the store.
+    pub fn token_key(mut self, id: u32, secret: [u8; 32]) -> Self {
+        self.token_keys.push(TokenKey { id, secret });
+        self
+    }
+
+    /// How long a run token is valid. Default 7 days.
+    pub fn token_lifetime(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.token_lifetime = time,
+            Err(error) => self.complaints.push(format!("token_lifetime: {error}")),
+        }
+        self
+    }
+
+    /// A key that encrypts requests, step outputs and responses at rest, by its number. The first one given encrypts,
+    /// all decrypt. What was stored before encryption was turned on stays readable.
+    pub fn encryption_key(mut self, id: u32, secret: [u8; 32]) -> Self {
+        self.encryption.push(EncryptionKey::new(id, secret));
+        self
+    }
+
+    /// How long the waiting route holds a connection before it sends the client round again. Default 55 s.
+    pub fn wait_max(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.wait_max = time,
+            Err(error) => self.complaints.push(format!("wait_max: {error}")),
+        }
+        self
+    }
+
+    /// How long a shutdown waits for requests and steps that are under way. Default 30 s.
+    pub fn drain_for(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.drain = time,
+            Err(error) => self.complaints.push(format!("drain_for: {error}")),
+        }
+        self
+    }
+
+    /// The largest event, in bytes of JSON. Default 512 KiB.
+    pub fn event_bytes_max(mut self, bytes: usize) -> Self {
+        self.event_bytes_max = bytes;
+        self
+    }
+
+    /// Opens the store that a URL names and joins it: `sqlite:PATH`, or `memory:` for a store that ends with the
+    /// process.
+    ///
+    /// # Errors
+    /// An option outside its limits, an unknown kind of store, or a store that cannot be opened (in use by another
+    /// process, damaged, written by a newer release).
+    pub async fn open(self, url: &str) -> Result<Onward, Error> {
+        self.check()?;
+        crate::onward::open(self, url).await
+    }
+
+    /// Joins a store that is open already: one of `onward-testing`, say.
+    pub async fn store(self, store: Arc<dyn Store>) -> Result<Onward, Error> {
+        self.check()?;
+        crate::onward::join(self, store, None).await
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let mut complaints = self.complaints.clone();
+        complaints.extend(self.defaults.check().err().map(|error| error.to_string()));
+        complaints.extend(self.scheduler.check().err().map(|error| error.to_string()));
+        if complaints.is_empty() { Ok(()) } else { Err(Error::config(complaints.join("; "))) }
+    }
+}

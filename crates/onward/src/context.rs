@@ -1,0 +1,526 @@
+//! One execution of a handler as its steps see it: the run's machine, and the checkpoints under way.
+
+mod deliver;
+#[cfg(feature = "sqlite")]
+mod transact;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    task::{Context as TaskContext, Poll, Waker},
+};
+
+use onward_core::{
+    BoxFuture, Draw, Payload, RetryPolicy, RunId, StepKey, StoreError, Timestamp,
+    journal::Entry,
+    run::{
+        NewRun, Outcome,
+        machine::{FailedAttempt, Machine, Next, Offer, Requested},
+    },
+    step::StepKind,
+    store::{Checkpoint, Checkpointed, Lease, Loaded, Then},
+    waiter::{Delivery, Waiter},
+};
+use onward_scheduler::{AttachGuard, Attached};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{StepError, endpoint::Endpoint, onward::Shared, record::RequestRecord};
+
+/// A checkpoint that was submitted and is not known to be durable.
+type Ack = BoxFuture<'static, Result<Checkpointed, StoreError>>;
+
+/// One execution of a handler.
+pub(crate) struct Context {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) run_id: RunId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) timeout_at: Option<Timestamp>,
+    pub(crate) request: RequestRecord,
+    state: Mutex<State>,
+    ungated: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    machine: Machine,
+    /// `None` until the run is known to the store.
+    lease: Option<Lease>,
+    attached: Option<AttachGuard>,
+    wakers: BTreeMap<StepKey, Waker>,
+    driver: Option<Waker>,
+    acks: VecDeque<(Ack, Option<StepKey>)>,
+    /// Steps whose waiter or delivery goes with the next checkpoint.
+    settled: Vec<StepKey>,
+    /// While a transaction decides what the next entry is, later checkpoints wait here.
+    gate: Option<Vec<(Checkpoint, Option<StepKey>)>>,
+    /// Closures of steps that are running now.
+    running: usize,
+    asynchronous: bool,
+    nudged: bool,
+    halted: Option<Halt>,
+}
+
+/// Why an execution cannot go on.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// Somebody else ended the run, or has its lease.
+    LeaseLost,
+    /// The store could not write a checkpoint.
+    Store(StoreError),
+}
+
+impl Halt {
+    fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::LeaseLost | StoreError::RunNotFound => Self::LeaseLost,
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// What an execution is waiting for, once its handler is pending.
+pub(crate) struct Standing {
+    /// Waits for time or facts, and for nothing else.
+    pub(crate) quiescent: bool,
+    /// The client may be told that the run goes on without it: that is durable.
+    pub(crate) asynchronous: bool,
+    /// When time moves it next.
+    pub(crate) next_wake: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("run_id", &self.run_id)
+            .field("endpoint", &self.endpoint.id)
+            .finish_non_exhaustive()
+    }
+}
+
+// ===== making one =====
+
+impl Context {
+    /// The first execution of a new run. Nothing is stored yet.
+    pub(crate) fn first(
+        shared: Arc<Shared>,
+        endpoint: Arc<Endpoint>,
+        run_id: RunId,
+        created_at: Timestamp,
+        request: RequestRecord,
+    ) -> Arc<Self> {
+        let timeout_at = endpoint.options.timeout.map(|timeout| created_at.after(timeout));
+        let (state, ungated) = (Mutex::default(), Notify::new());
+        Arc::new(Self { shared, endpoint, run_id, created_at, timeout_at, request, state, ungated })
+    }
+
+    /// A replay of a run under a new lease.
+    pub(crate) fn replay(
+        shared: Arc<Shared>,
+        endpoint: Arc<Endpoint>,
+        lease: Lease,
+        loaded: &Loaded,
+        request: RequestRecord,
+    ) -> Arc<Self> {
+        let record = &loaded.record;
+        let machine = Machine::replay(&loaded.journal);
+        let state = State { machine, lease: Some(lease), asynchronous: true, nudged: true, ..State::default() };
+        let this = Arc::new(Self {
+            shared,
+            endpoint,
+            run_id: record.run_id,
+            created_at: record.created_at,
+            timeout_at: record.timeout_at,
+            request,
+            state: Mutex::new(state),
+            ungated: Notify::new(),
+        });
+        this.attach();
+        this
+    }
+
+    fn attach(self: &Arc<Self>) {
+        let guard = self.shared.hub.attach(self.run_id, Arc::clone(self) as Arc<dyn Attached>);
+        self.state.lock().attached = Some(guard);
+    }
+
+    /// The run as the store learns of it.
+    pub(crate) fn new_run(&self) -> NewRun {
+        let options = &self.endpoint.options;
+        NewRun {
+            run_id: self.run_id,
+            endpoint: self.endpoint.id.clone(),
+            created_at: self.created_at,
+            request: self.request.encode(|name| options.headers.keeps(name)),
+            timeout_at: self.timeout_at,
+            retention: options.retention,
+            key: None,
+            parent: None,
+        }
+    }
+
+    /// The run was stored under this lease before its handler was called.
+    pub(crate) fn begun(self: &Arc<Self>, lease: Lease) {
+        self.state.lock().lease = Some(lease);
+        self.attach();
+    }
+}
+
+// ===== what steps do =====
+
+impl Context {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    pub(crate) fn request_step(&self, name: &str, kind: StepKind) -> Result<Requested, StepError> {
+        let steps_max = self.endpoint.options.steps_max;
+        Ok(self.state.lock().machine.request(name, kind, steps_max)?)
+    }
+
+    /// A closure of a step runs while the guard lives.
+    pub(crate) fn running(self: &Arc<Self>) -> Running {
+        self.state.lock().running += 1;
+        Running(Arc::clone(self))
+    }
+
+    pub(crate) fn succeed(self: &Arc<Self>, key: StepKey, output: Payload, more: impl FnOnce(&mut Checkpoint)) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        if let Some(entry) = state.machine.succeed(key, output, now, false) {
+            self.submit(&mut state, now, Some(key), |checkpoint| {
+                checkpoint.entries.push(entry);
+                more(checkpoint);
+            });
+        }
+    }
+
+    pub(crate) fn fail_attempt(
+        self: &Arc<Self>,
+        key: StepKey,
+        attempt: onward_core::Attempt,
+        error: &StepError,
+        policy: &RetryPolicy,
+    ) -> Option<Next> {
+        let now = self.now();
+        let draw = Draw(rand::random());
+        let failed = FailedAttempt {
+            attempt,
+            error: error.to_payload(),
+            retryable: error.is_retryable(),
+            retry_after: error.delay(),
+        };
+        let mut state = self.state.lock();
+        let after = state.machine.fail_attempt(key, failed, policy, now, draw)?;
+        let done = after.next == Next::Recorded;
+        self.submit(&mut state, now, done.then_some(key), |checkpoint| checkpoint.entries.push(after.entry));
+        state.asynchronous |= !done;
+        Some(after.next)
+    }
+
+    /// Registers a wait: with a waiter for a fact from outside, or with the run that is to be invoked.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        key: StepKey,
+        until: Option<Timestamp>,
+        subject: String,
+        waiter: impl FnOnce(&Machine) -> Option<Waiter>,
+        child: Option<NewRun>,
+    ) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let waiter = waiter(&state.machine);
+        if let Some(entry) = state.machine.wait(key, until, subject, now) {
+            self.submit(&mut state, now, None, |checkpoint| {
+                checkpoint.entries.push(entry);
+                checkpoint.waiters.extend(waiter);
+                checkpoint.children.extend(child);
+            });
+            state.asynchronous = true;
+        }
+    }
+
+    /// The outcome of a step, once it is its turn.
+    pub(crate) fn poll_outcome(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<Result<Payload, Payload>> {
+        let mut state = self.state.lock();
+        match state.machine.take(key) {
+            Some(outcome) => {
+                state.wakers.remove(&key);
+                Poll::Ready(outcome)
+            }
+            None => {
+                state.wait_for(key, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next attempt of a step, once its time has come.
+    pub(crate) fn poll_retry(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<onward_core::Attempt> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        match state.machine.begin_retry(key, now) {
+            Some(attempt) => Poll::Ready(attempt),
+            None => {
+                state.wait_for(key, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The handler let go of a step.
+    pub(crate) fn let_go(&self, key: StepKey) {
+        let mut state = self.state.lock();
+        state.wakers.remove(&key);
+        if state.machine.let_go(key) {
+            state.settled.push(key);
+        }
+    }
+
+    /// Submits one transaction. What the run has to tell anyway goes with it.
+    fn submit(
+        self: &Arc<Self>,
+        state: &mut State,
+        now: Timestamp,
+        key: Option<StepKey>,
+        fill: impl FnOnce(&mut Checkpoint),
+    ) {
+        let start = state.lease.is_none();
+        let Some(lease) = self.lease(state) else {
+            state.halted = Some(Halt::Store(StoreError::Unavailable("this node has not joined its store".into())));
+            return;
+        };
+        let mut checkpoint = Checkpoint::new(lease, now);
+        checkpoint.start = start.then(|| self.new_run());
+        checkpoint.settled = std::mem::take(&mut state.settled);
+        fill(&mut checkpoint);
+        if let Some(gate) = &mut state.gate {
+            gate.push((checkpoint, key));
+            return;
+        }
+        let ack = self.shared.store.checkpoint(checkpoint);
+        state.acks.push_back((ack, key));
+    }
+
+    /// The run's lease; a run that nobody knows of gets its first one here.
+    fn lease(self: &Arc<Self>, state: &mut State) -> Option<Lease> {
+        if state.lease.is_none() {
+            state.lease = Some(self.shared.first_lease(self.run_id)?);
+            let attached = Arc::clone(self) as Arc<dyn Attached>;
+            state.attached = Some(self.shared.hub.attach(self.run_id, attached));
+        }
+        state.lease
+    }
+}
+
+// ===== what the driver does =====
+
+impl Context {
+    /// Whether the store knows the run.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.state.lock().lease.is_some()
+    }
+
+    /// Why the execution cannot go on, if it cannot.
+    pub(crate) fn halted(&self) -> Option<Halt> {
+        self.state.lock().halted.take()
+    }
+
+    /// Looks which checkpoints have become durable. Whether any has.
+    pub(crate) fn poll_acks(&self, cx: &mut TaskContext<'_>) -> bool {
+        let mut woken = Vec::new();
+        let mut state = self.state.lock();
+        let mut progress = false;
+        while let Some((ack, _)) = state.acks.front_mut() {
+            let Poll::Ready(answer) = ack.as_mut().poll(cx) else { break };
+            progress = true;
+            let key = state.acks.pop_front().and_then(|(_, key)| key);
+            match answer {
+                Ok(done) => {
+                    if let Some(key) = key {
+                        state.machine.durable(key);
+                    }
+                    state.nudged |= done.woken.iter().any(|woken| woken.run_id == self.run_id);
+                    woken.extend(done.woken);
+                }
+                Err(error) => state.halted = Some(Halt::of(error)),
+            }
+        }
+        drop(state); // what is woken may be this run, which takes the lock
+        if !woken.is_empty() {
+            self.shared.scheduler.woken(&woken);
+        }
+        progress
+    }
+
+    /// The lease under which the run is written, if the store knows the run.
+    pub(crate) fn lease_held(&self) -> Option<Lease> {
+        self.state.lock().lease
+    }
+
+    /// Lets go of the places where the process can reach this execution.
+    pub(crate) fn detach(&self) {
+        let (attached, acks) = {
+            let mut state = self.state.lock();
+            state.driver = None;
+            (state.attached.take(), std::mem::take(&mut state.acks))
+        };
+        drop((attached, acks));
+    }
+
+    /// Offers the next completed step to the handler. Whether the handler should be polled.
+    pub(crate) fn offer(&self, cx: &TaskContext<'_>) -> Offer {
+        let mut state = self.state.lock();
+        let offer = state.machine.offer();
+        if let Offer::Step(key) = offer {
+            state.wake(key, Some(cx));
+        }
+        offer
+    }
+
+    /// Lets what comes after an entry that the handler no longer asks for through.
+    pub(crate) fn skip(&self) {
+        tracing::warn!(run_id = %self.run_id, "the journal has a step that the handler did not ask for again");
+        self.state.lock().machine.skip();
+    }
+
+    /// Ends the waits whose time has come. Whether there were any.
+    pub(crate) fn fire(self: &Arc<Self>, cx: &TaskContext<'_>) -> bool {
+        let now = self.now();
+        let mut state = self.state.lock();
+        if state.machine.next_wake().is_none_or(|at| at > now) {
+            return false;
+        }
+        for (key, kind, _) in state.machine.due(now) {
+            self.end_wait(&mut state, key, kind, now);
+        }
+        for key in state.machine.retries_due(now) {
+            state.wake(key, Some(cx));
+        }
+        true
+    }
+
+    /// Remembers whom to wake when something happens from outside, and tells how the execution stands.
+    pub(crate) fn standing(&self, cx: &TaskContext<'_>) -> Standing {
+        let mut state = self.state.lock();
+        if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+        let idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
+        let next_wake = match (state.machine.next_wake(), self.timeout_at.filter(|_| state.lease.is_some())) {
+            (Some(wake), Some(timeout)) => Some(wake.min(timeout)),
+            (wake, timeout) => wake.or(timeout),
+        };
+        Standing {
+            quiescent: idle && state.machine.is_waiting() && !state.nudged,
+            asynchronous: state.asynchronous && state.acks.is_empty() && state.gate.is_none(),
+            next_wake,
+        }
+    }
+
+    /// Whether deliveries may have come since the last look.
+    pub(crate) fn take_nudge(&self) -> bool {
+        std::mem::take(&mut self.state.lock().nudged)
+    }
+
+    /// Waits until no transaction keeps checkpoints back. A last checkpoint must come after what it commits.
+    pub(crate) async fn ungated(&self) {
+        loop {
+            let opened = self.ungated.notified();
+            if self.state.lock().gate.is_none() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Ends the execution with a last checkpoint; the future is its acknowledgement.
+    pub(crate) fn finish(self: &Arc<Self>, entries: Vec<Entry>, then: Then) -> Ack {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let start = state.lease.is_none();
+        let Some(lease) = self.lease(&mut state) else {
+            return Box::pin(async { Err(StoreError::Unavailable("this node has not joined its store".into())) });
+        };
+        let mut checkpoint = Checkpoint::new(lease, now);
+        checkpoint.start = start.then(|| self.new_run());
+        checkpoint.settled = std::mem::take(&mut state.settled);
+        checkpoint.entries = entries;
+        checkpoint.then = then;
+        self.shared.store.checkpoint(checkpoint)
+    }
+
+    /// The handler failed outside its steps: what to append, and when it is tried again.
+    pub(crate) fn fail_handler(&self, error: &StepError) -> (Entry, Option<Timestamp>) {
+        let policy = self.endpoint.options.retry;
+        let draw = Draw(rand::random());
+        self.state.lock().machine.fail_handler(error.to_payload(), &policy, self.now(), draw)
+    }
+
+    /// Whether everyone who waits must find the outcome stored before anyone gets it.
+    pub(crate) fn is_asynchronous(&self) -> bool {
+        self.state.lock().asynchronous
+    }
+
+    pub(crate) fn set_asynchronous(&self) {
+        self.state.lock().asynchronous = true;
+    }
+
+    /// Whether a step's closure is running or a checkpoint is under way: dropping the handler now would waste work.
+    pub(crate) fn has_work(&self) -> bool {
+        let state = self.state.lock();
+        state.lease.is_some() || state.running > 0 || !state.acks.is_empty()
+    }
+
+    /// Tells the rest of the process how the run ended.
+    pub(crate) fn announce(&self, outcome: &Arc<Outcome>) {
+        self.shared.hub.finish(self.run_id, Arc::clone(outcome));
+    }
+}
+
+impl State {
+    fn wait_for(&mut self, key: StepKey, cx: &TaskContext<'_>) {
+        match self.wakers.get_mut(&key) {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => drop(self.wakers.insert(key, cx.waker().clone())),
+        }
+    }
+
+    /// Wakes who waits for a step. The driver's own task need not be: the driver polls the handler anyway.
+    fn wake(&mut self, key: StepKey, driver: Option<&TaskContext<'_>>) {
+        if let Some(waker) = self.wakers.get(&key)
+            && !driver.is_some_and(|cx| waker.will_wake(cx.waker()))
+        {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Attached for Context {
+    fn nudge(&self) {
+        let mut state = self.state.lock();
+        state.nudged = true;
+        if let Some(driver) = &state.driver {
+            driver.wake_by_ref();
+        }
+    }
+
+    fn cancel(&self) {
+        let mut state = self.state.lock();
+        state.halted = Some(Halt::LeaseLost);
+        if let Some(driver) = &state.driver {
+            driver.wake_by_ref();
+        }
+    }
+}
+
+/// A closure of a step that runs.
+pub(crate) struct Running(Arc<Context>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.state.lock().running -= 1;
+    }
+}

@@ -1,0 +1,144 @@
+//! A step whose own writes commit with its checkpoint.
+//!
+//! Whether the step's next entry says "succeeded" or "failed" is decided on the store's writer, while other steps of
+//! the run may go on. So its place in the journal is given away first, and checkpoints that come after it wait until
+//! it is decided.
+
+use super::{Arc, Context, StepError, StepKey};
+use onward_core::{
+    Attempt, Draw, Payload, RetryPolicy, Seq,
+    journal::{Change, Entry},
+    run::machine::{FailedAttempt, Next},
+    step::{StepId, StepKind},
+    store::{Checkpoint, Checkpointed},
+};
+use onward_sqlite::{TransactError, rusqlite::Connection};
+use tokio::sync::oneshot;
+
+use crate::{context::Halt, error::ErrorKind};
+
+type Answer = Result<(Checkpointed, Payload), TransactError<StepError>>;
+
+/// A transaction that is being decided.
+struct Deciding {
+    key: StepKey,
+    id: StepId,
+    seq: Seq,
+    attempt: Attempt,
+    policy: RetryPolicy,
+}
+
+impl Context {
+    /// Runs one attempt of a transactional step. The answer is recorded even if nobody waits for it any more.
+    pub(crate) async fn transact(
+        self: &Arc<Self>,
+        (key, id): (StepKey, StepId),
+        attempt: Attempt,
+        policy: RetryPolicy,
+        work: impl FnOnce(&Connection) -> Result<Payload, StepError> + Send + 'static,
+    ) -> Result<Next, StepError> {
+        let Some(sqlite) = self.shared.sqlite.clone() else {
+            return Err(StepError::new(ErrorKind::Invalid, "a transactional step needs an app on SQLite", false));
+        };
+        let begun = loop {
+            self.ungated().await;
+            let now = self.now();
+            let mut state = self.state.lock();
+            if state.gate.is_some() {
+                continue;
+            }
+            if state.lease.is_none() {
+                self.submit(&mut state, now, None, |_| ());
+            }
+            let Some(lease) = state.lease else { break None };
+            state.gate = Some(Vec::new());
+            break Some((lease, state.machine.reserve()));
+        };
+        let unjoined = || StepError::new(ErrorKind::Invalid, "the app is not joined to its store", false);
+        let (lease, seq) = begun.ok_or_else(unjoined)?;
+        let (sealer, now, step) = (self.shared.sealer.clone(), self.now(), id.clone());
+        let answer = sqlite.transact(lease, move |connection| {
+            let output = work(connection)?;
+            let mut checkpoint = Checkpoint::new(lease, now);
+            let change = Change::Succeeded { attempt, output: output.clone() };
+            checkpoint.entries.push(Entry { seq, at: now, step, kind: StepKind::Transaction, change });
+            if let Some(sealer) = sealer {
+                sealer.seal_checkpoint(&mut checkpoint);
+            }
+            Ok::<_, StepError>((checkpoint, output))
+        });
+        let (decided, next) = oneshot::channel();
+        let this = Arc::clone(self);
+        let deciding = Deciding { key, id, seq, attempt, policy };
+        self.shared.tasks.spawn("transaction", async move {
+            let answer = answer.await;
+            let _ = decided.send(this.decide(&deciding, answer));
+        });
+        match next.await {
+            Ok(Some(next)) => Ok(next),
+            // The run cannot go on here: its driver ends it.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Records what came of a transaction, and lets the checkpoints go that waited for it.
+    fn decide(self: &Arc<Self>, deciding: &Deciding, answer: Answer) -> Option<Next> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let waiting = state.gate.take().unwrap_or_default();
+        state.machine.use_reserved(deciding.seq);
+        let next = match answer {
+            Ok((_, output)) => {
+                // The entry is in the store already.
+                drop(state.machine.succeed(deciding.key, output, now, true));
+                Some(Next::Recorded)
+            }
+            Err(TransactError::Work(error)) => Some(self.undone(&mut state, deciding, &error)),
+            Err(TransactError::Panicked(text)) => {
+                let error = StepError::new(ErrorKind::Panic, text, true);
+                Some(self.undone(&mut state, deciding, &error))
+            }
+            Err(TransactError::Store(error)) => {
+                state.halted = Some(Halt::of(error));
+                None
+            }
+            Err(_) => None,
+        };
+        if next.is_some() {
+            for (checkpoint, key) in waiting {
+                let ack = self.shared.store.checkpoint(checkpoint);
+                state.acks.push_back((ack, key));
+            }
+        }
+        if let Some(driver) = &state.driver {
+            driver.wake_by_ref();
+        }
+        drop(state);
+        self.ungated.notify_waiters();
+        next
+    }
+
+    /// The transaction was rolled back: its place goes to the failure.
+    fn undone(self: &Arc<Self>, state: &mut super::State, deciding: &Deciding, error: &StepError) -> Next {
+        let now = self.now();
+        let failed = FailedAttempt {
+            attempt: deciding.attempt,
+            error: error.to_payload(),
+            retryable: error.is_retryable(),
+            retry_after: error.delay(),
+        };
+        let after = state.machine.fail_attempt(deciding.key, failed, &deciding.policy, now, Draw(rand::random()));
+        let (entry, next) = match after {
+            Some(after) => (after.entry, after.next),
+            // The handler has let go of the step: the place is taken by an entry that says nothing.
+            None => {
+                let (step, kind) = (deciding.id.clone(), StepKind::Transaction);
+                (Entry { seq: deciding.seq, at: now, step, kind, change: Change::Reset }, Next::Recorded)
+            }
+        };
+        let done = next == Next::Recorded;
+        state.asynchronous |= !done;
+        self.submit(state, now, done.then_some(deciding.key), |checkpoint| checkpoint.entries.push(entry));
+        next
+    }
+}

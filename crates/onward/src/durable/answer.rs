@@ -1,0 +1,98 @@
+//! What a client is told when its run goes on without it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use onward_core::RunId;
+use onward_protocol::{
+    location::resolve,
+    prefer::Preferences,
+    problem::{Code, Problem},
+};
+use serde::Serialize;
+
+use crate::{AsyncResponse, config::RedirectTo, context::Context, events::json, record::decode_response};
+
+/// How long one who joins a run by its key is kept before it is sent to wait elsewhere.
+const JOIN: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenBody<'a> {
+    run_id: String,
+    token: &'a str,
+}
+
+/// Sends a client to where it can wait for a run's outcome.
+pub(super) async fn redirect(context: &Context, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
+    let options = &context.endpoint.options;
+    let token = context.shared.token(run_id);
+    let location = match &options.redirect_to {
+        RedirectTo::Path(path) => resolve(path, None, &run_id.to_string(), &token),
+        RedirectTo::Call(make) => make(run_id.to_string(), token.clone()).await,
+    };
+    let as_token = prefer.respond_async || options.async_response == AsyncResponse::Token;
+    let mut response = if as_token {
+        json(StatusCode::ACCEPTED, &TokenBody { run_id: run_id.to_string(), token: &token })
+    } else {
+        let safe = matches!(context.request.method, Method::GET | Method::HEAD);
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = if safe { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
+        response
+    };
+    let headers = response.headers_mut();
+    match HeaderValue::from_str(&location) {
+        Ok(location) => drop(headers.insert(header::LOCATION, location)),
+        Err(_) => {
+            tracing::error!(run_id = %run_id, "the redirect URL cannot be put into a header");
+            return Problem::new(Code::EndpointMisconfigured).into_response();
+        }
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(applied) = prefer.applied().and_then(|applied| HeaderValue::try_from(applied).ok()) {
+        headers.insert("preference-applied", applied);
+    }
+    response
+}
+
+/// Answers a client that would rather not wait, or not for longer than it says.
+pub(super) async fn accepted(context: &Arc<Context>, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
+    wait_or_redirect(context, run_id, prefer, prefer.wait.unwrap_or(Duration::ZERO)).await
+}
+
+/// Answers a request whose key belongs to a run already: with that run's one response.
+pub(super) async fn join(context: &Arc<Context>, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
+    let wait = match prefer.wait {
+        Some(wait) => wait,
+        None if prefer.respond_async => Duration::ZERO,
+        None => context.endpoint.options.hold.max(JOIN),
+    };
+    wait_or_redirect(context, run_id, prefer, wait).await
+}
+
+/// Answers a client whose run was suspended or ended by somebody else.
+pub(super) async fn elsewhere(context: &Arc<Context>, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
+    let wait = prefer.wait.unwrap_or(context.endpoint.options.hold);
+    wait_or_redirect(context, run_id, prefer, wait).await
+}
+
+async fn wait_or_redirect(
+    context: &Arc<Context>,
+    run_id: RunId,
+    prefer: Preferences,
+    wait: Duration,
+) -> Response<Bytes> {
+    let shared = &context.shared;
+    match crate::wait::outcome(shared, run_id, wait).await {
+        Ok(Some(outcome)) => decode_response(&outcome.response).unwrap_or_else(|error| {
+            tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a response cannot be read");
+            Problem::new(Code::RunFailed).into_response()
+        }),
+        Ok(None) => redirect(context, run_id, prefer).await,
+        Err(error) => {
+            tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a run cannot be read");
+            Problem::new(Code::StoreUnavailable).into_response()
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! An HTTP handler made durable: its id, its options, and how it is called again.
+
+mod builder;
+mod carry;
+
+pub use self::builder::EndpointBuilder;
+pub(crate) use self::carry::Carried;
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use onward_core::{BoxFuture, EndpointId};
+
+use crate::{Error, Options, error::BoxError};
+
+/// The body of a handler's response, whatever its type was.
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// An endpoint of an app.
+pub(crate) struct Endpoint {
+    pub(crate) id: EndpointId,
+    pub(crate) options: Arc<Options>,
+    /// The path as the router was given it, where there is one.
+    pub(crate) template: Option<String>,
+    pub(crate) carried: Arc<[Carried]>,
+    /// How a stored request reaches the handler: set when the handler has its state.
+    call: OnceLock<Arc<dyn Call>>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How a stored request reaches a handler.
+pub(crate) trait Call: Send + Sync {
+    /// Calls the handler with a request whose extensions are set. `route` is the route's template and the URI by
+    /// which the client asked, where a router matched one.
+    fn call(
+        &self,
+        request: Request<Bytes>,
+        route: Option<(String, http::Uri)>,
+    ) -> BoxFuture<'static, Result<Response<AnyBody>, BoxError>>;
+}
+
+impl Endpoint {
+    pub(crate) fn try_new(
+        id: impl Into<Arc<str>>,
+        options: Arc<Options>,
+        template: Option<String>,
+        carried: Arc<[Carried]>,
+    ) -> Result<Self, Error> {
+        let id = EndpointId::try_new(id).map_err(|error| Error::config(error.to_string()))?;
+        Ok(Self { id, options, template, carried, call: OnceLock::new() })
+    }
+
+    /// Says how the handler is called. The first to say it counts.
+    pub(crate) fn set_call(&self, call: &Arc<dyn Call>) {
+        self.call.get_or_init(|| Arc::clone(call));
+    }
+
+    pub(crate) fn call(&self) -> Option<Arc<dyn Call>> {
+        self.call.get().cloned()
+    }
+}

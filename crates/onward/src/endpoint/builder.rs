@@ -1,0 +1,223 @@
+//! Options of one endpoint, and the ways to mount it.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Carried, Endpoint};
+use crate::{
+    AsyncResponse, DurableLayer, Onward, Options,
+    durable::{Durable, Endpoints},
+};
+
+/// The methods that have an endpoint of their own on a route.
+#[cfg(feature = "axum")]
+const METHODS: [http::Method; 6] = [
+    http::Method::GET,
+    http::Method::HEAD,
+    http::Method::POST,
+    http::Method::PUT,
+    http::Method::PATCH,
+    http::Method::DELETE,
+];
+
+/// Begins with the app's default [`Options`], and ends with [`route`](EndpointBuilder::route),
+/// [`service`](EndpointBuilder::service) or [`layer`](EndpointBuilder::layer).
+///
+/// # Example
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+/// # use axum::{Router, routing::post};
+/// # use onward::{AsyncResponse, Onward, Step};
+/// # async fn pay(step: Step) {}
+/// let onward = Onward::open("memory:").await?;
+/// let app: Router = onward
+///     .endpoint()
+///     .id("pay")
+///     .retries(5)
+///     .async_response(AsyncResponse::Token)
+///     .timeout("1h")
+///     .route("/pay", post(pay));
+/// # drop(app); onward.shutdown().await }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "an endpoint is mounted with `route`, `service` or `layer`"]
+pub struct EndpointBuilder {
+    onward: Onward,
+    id: Option<String>,
+    options: Options,
+    carried: Vec<Carried>,
+}
+
+impl Onward {
+    /// Begins an endpoint with options of its own.
+    pub fn endpoint(&self) -> EndpointBuilder {
+        let options = self.0.defaults.clone();
+        EndpointBuilder { onward: self.clone(), id: None, options, carried: Vec::new() }
+    }
+}
+
+impl EndpointBuilder {
+    /// The endpoint's id, by which its runs find it again after a restart and others invoke it. Default: the method
+    /// and path, `"POST /pay"`. On a route with several methods it gets the method in front: `"POST pay"`.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// All options at once.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// See [`Options::retries`].
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options = self.options.retries(retries);
+        self
+    }
+
+    /// See [`Options::retry_policy`].
+    pub fn retry_policy(mut self, policy: onward_core::RetryPolicy) -> Self {
+        self.options = self.options.retry_policy(policy);
+        self
+    }
+
+    /// See [`Options::async_response`].
+    pub fn async_response(mut self, response: AsyncResponse) -> Self {
+        self.options = self.options.async_response(response);
+        self
+    }
+
+    /// See [`Options::redirect_to`].
+    pub fn redirect_to(mut self, path: impl Into<String>) -> Self {
+        self.options = self.options.redirect_to(path);
+        self
+    }
+
+    /// See [`Options::hold`].
+    pub fn hold(mut self, hold: impl onward_core::IntoDuration) -> Self {
+        self.options = self.options.hold(hold);
+        self
+    }
+
+    /// See [`Options::timeout`].
+    pub fn timeout(mut self, timeout: impl onward_core::IntoDuration) -> Self {
+        self.options = self.options.timeout(timeout);
+        self
+    }
+
+    /// See [`Options::retention`].
+    pub fn retention(mut self, retention: impl onward_core::IntoDuration) -> Self {
+        self.options = self.options.retention(retention);
+        self
+    }
+
+    /// Carries a value that outer middleware puts into the request's extensions (an authenticated user, say) to the
+    /// run's resumptions, which outer middleware does not see. It is stored with the run, as JSON.
+    pub fn carry<T>(mut self) -> Self
+    where
+        T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        self.carried.push(Carried::of::<T>());
+        self
+    }
+
+    /// Makes one endpoint with this id known, if it can be one.
+    fn register(&self, id: String, template: Option<&str>) -> Option<Arc<Endpoint>> {
+        let shared = &self.onward.0;
+        let options = Arc::new(self.options.clone());
+        match Endpoint::try_new(id, options, template.map(str::to_owned), self.carried.clone().into()) {
+            Ok(endpoint) => {
+                let endpoint = Arc::new(endpoint);
+                shared.register(Arc::clone(&endpoint));
+                Some(endpoint)
+            }
+            Err(error) => {
+                shared.complain(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn complain(&self) {
+        if let Err(error) = self.options.check() {
+            self.onward.0.complain(error.to_string());
+        }
+    }
+
+    /// A layer that makes the service it wraps this endpoint, whatever the request's method. It needs an
+    /// [`id`](EndpointBuilder::id). `B` is the type of body that the service takes.
+    pub fn layer<B>(self) -> DurableLayer<B> {
+        self.complain();
+        let id = self.id.clone().unwrap_or_default();
+        let endpoint = self.register(id, None).into_iter();
+        let endpoints = match endpoint.last() {
+            Some(endpoint) => Endpoints::One(endpoint),
+            None => Endpoints::PerMethod(Arc::from([])),
+        };
+        DurableLayer { shared: Arc::clone(&self.onward.0), endpoints, body: PhantomData }
+    }
+
+    /// Wraps a [`tower_service::Service`] over `http` types: hyper, tonic, or one of your own. It needs an
+    /// [`id`](EndpointBuilder::id). The service finds its [`Step`](crate::Step) in the request's extensions.
+    pub fn service<S, B>(self, service: S) -> Durable<S, B>
+    where
+        DurableLayer<B>: tower_layer::Layer<S, Service = Durable<S, B>>,
+    {
+        tower_layer::Layer::layer(&self.layer::<B>(), service)
+    }
+}
+
+#[cfg(feature = "axum")]
+mod axum_route {
+    use super::{Arc, Durable, EndpointBuilder, Endpoints, METHODS, Onward};
+    use crate::{
+        axum_glue::{Methods, RouteCall},
+        endpoint::Call,
+    };
+    use axum::{
+        Router,
+        body::Body,
+        routing::{MethodRouter, Route},
+    };
+
+    impl EndpointBuilder {
+        /// Mounts a method router as durable endpoints, one for each method: a router to merge into the app's.
+        ///
+        /// All methods, path parameters, state and extractors work as ever. Middleware inside `methods` runs with
+        /// every replay of the handler; middleware outside sees the client's request alone.
+        pub fn route<S>(self, path: &str, methods: MethodRouter<S>) -> Router<S>
+        where
+            S: Clone + Send + Sync + 'static,
+        {
+            self.complain();
+            let each = METHODS.iter().filter_map(|method| {
+                let id = match &self.id {
+                    Some(id) => format!("{method} {id}"),
+                    None => format!("{method} {path}"),
+                };
+                self.register(id, Some(path)).map(|endpoint| (method.clone(), endpoint))
+            });
+            let endpoints = Endpoints::PerMethod(each.collect());
+            let shared = Arc::clone(&self.onward.0);
+            let layer = tower_layer::layer_fn(move |route: Route| {
+                let call: Arc<dyn Call> = Arc::new(RouteCall::new(route.clone()));
+                Durable::<Route, Body>::new(route, Arc::clone(&shared), endpoints.clone(), &call)
+            });
+            Router::new().route(path, axum::routing::any(Methods::new(methods)).layer(layer))
+        }
+    }
+
+    impl Onward {
+        /// Mounts a method router as durable endpoints with the app's default options: see
+        /// [`EndpointBuilder::route`].
+        pub fn route<S>(&self, path: &str, methods: MethodRouter<S>) -> Router<S>
+        where
+            S: Clone + Send + Sync + 'static,
+        {
+            self.endpoint().route(path, methods)
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What can go wrong, for users.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use onward_core::{
+    InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, StoreError, event::InvalidExpression,
+    run::machine::InvalidStep,
+};
+use serde::{Deserialize, Serialize};
+
+/// A boxed error, as a source.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Anything that can go wrong in this crate, outside steps.
+///
+/// What is inside may change in any release. Ask with the `is_` methods.
+#[derive(Debug)]
+pub struct Error(Box<Cause>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("invalid configuration: {0}")]
+    Config(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("i/o")]
+    Io(#[from] std::io::Error),
+    #[error("still running after the grace period: {0} tasks")]
+    Drain(usize),
+}
+
+impl Error {
+    pub(crate) fn config(text: impl Into<String>) -> Self {
+        Cause::Config(text.into()).into()
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Cause::Invalid(text.into()).into()
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(*self.0, Cause::Store(StoreError::Unavailable(_)))
+    }
+
+    /// Whether an option is outside its limits, or options contradict each other.
+    pub fn is_config(&self) -> bool {
+        matches!(*self.0, Cause::Config(_))
+    }
+
+    /// Whether what was given (an event, a signal, an id) is not allowed.
+    pub fn is_invalid(&self) -> bool {
+        matches!(*self.0, Cause::Invalid(_))
+    }
+
+    /// Whether there is no such run, or no longer.
+    pub fn is_not_found(&self) -> bool {
+        matches!(*self.0, Cause::Store(StoreError::RunNotFound))
+    }
+
+    /// Whether the run's status does not allow it: only a failed run is retried, only an ended one deleted.
+    pub fn is_wrong_status(&self) -> bool {
+        matches!(*self.0, Cause::Store(StoreError::WrongStatus(_)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.0 {
+            Cause::Store(error) => error.source(),
+            Cause::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl<C: Into<Cause>> From<C> for Error {
+    fn from(cause: C) -> Self {
+        Self(Box::new(cause.into()))
+    }
+}
+
+/// Why a step failed.
+///
+/// A step's closure may return any error: it counts as a failed attempt, and the step is tried again.
+/// [`StepError::fail`] ends it at once, [`StepError::retry_after`] says when to try again. When the attempts have run
+/// out, the handler gets the last error as a `StepError` and may handle it; unhandled, it becomes a
+/// `500 application/problem+json` that says nothing of what is inside.
+///
+/// # Example
+///
+/// ```
+/// use onward::StepError;
+///
+/// fn parse(text: &str) -> Result<u32, StepError> {
+///     text.parse().map_err(StepError::fail) // trying again would not help
+/// }
+/// assert!(!parse("x").unwrap_err().is_retryable());
+/// ```
+#[derive(Clone, Debug)]
+pub struct StepError(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    retryable: bool,
+    retry_after: Option<Duration>,
+    step: Option<String>,
+}
+
+/// What kind of failure it was; kept with the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ErrorKind {
+    User,
+    Panic,
+    Timeout,
+    TooLarge,
+    Unserialisable,
+    NonDeterminism,
+    Invalid,
+    Invoke,
+    SignalTaken,
+    Fetch,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredError<'a> {
+    kind: ErrorKind,
+    message: std::borrow::Cow<'a, str>,
+}
+
+impl StepError {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool) -> Self {
+        let message = message.into();
+        Self(Box::new(Inner { kind, message, retryable, retry_after: None, step: None }))
+    }
+
+    /// An error after which another attempt may succeed.
+    pub fn retry(error: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::User, chain(&*error.into()), true)
+    }
+
+    /// An error that another attempt would meet again: the step fails now.
+    pub fn fail(error: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::User, chain(&*error.into()), false)
+    }
+
+    /// An error after which another attempt should wait this long, such as a `Retry-After`.
+    ///
+    /// The delay counts instead of the back-off; the number of attempts stays.
+    pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
+        let mut this = Self::retry(error);
+        this.0.retry_after = Some(delay.min(onward_core::duration::DURATION_MAX));
+        this
+    }
+
+    /// Whether another attempt may succeed.
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// Whether the step took longer than its timeout.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Timeout
+    }
+
+    /// Whether the step's closure panicked.
+    pub fn is_panic(&self) -> bool {
+        self.0.kind == ErrorKind::Panic
+    }
+
+    /// Whether the handler used a step id for two kinds of operation.
+    pub fn is_non_determinism(&self) -> bool {
+        self.0.kind == ErrorKind::NonDeterminism
+    }
+
+    /// Whether a step's output was too large to keep.
+    pub fn is_too_large(&self) -> bool {
+        self.0.kind == ErrorKind::TooLarge
+    }
+
+    /// What the error says: of the closure's error and its sources, `: ` between them.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The id of the step that failed, where one did.
+    pub fn step(&self) -> Option<&str> {
+        self.0.step.as_deref()
+    }
+
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    pub(crate) fn at_step(mut self, step: impl fmt::Display) -> Self {
+        self.0.step = Some(step.to_string());
+        self
+    }
+
+    /// The error as it is journaled.
+    pub(crate) fn to_payload(&self) -> Payload {
+        let stored = StoredError { kind: self.0.kind, message: self.0.message.as_str().into() };
+        serde_json::to_vec(&stored).map(Payload::from).expect("a string and a name always serialise")
+    }
+
+    /// The error as it was journaled. It is final: its attempts have run out.
+    pub(crate) fn from_payload(payload: &Payload) -> Self {
+        match serde_json::from_slice::<StoredError<'_>>(payload.as_ref()) {
+            Ok(stored) => Self::new(stored.kind, stored.message, false),
+            Err(_) => Self::new(ErrorKind::User, "the stored error cannot be read", false),
+        }
+    }
+}
+
+/// An error and its sources in one line, without saying anything twice.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.step {
+            Some(step) => write!(f, "step {step:?}: {}", self.0.message),
+            None => f.write_str(&self.0.message),
+        }
+    }
+}
+
+impl StdError for StepError {}
+
+impl From<InvalidDuration> for StepError {
+    fn from(error: InvalidDuration) -> Self {
+        Self::new(ErrorKind::Invalid, error.to_string(), false)
+    }
+}
+
+impl From<InvalidId> for StepError {
+    fn from(error: InvalidId) -> Self {
+        Self::new(ErrorKind::Invalid, error.to_string(), false)
+    }
+}
+
+impl From<InvalidRetryPolicy> for StepError {
+    fn from(error: InvalidRetryPolicy) -> Self {
+        Self::new(ErrorKind::Invalid, error.to_string(), false)
+    }
+}
+
+impl From<InvalidExpression> for StepError {
+    fn from(error: InvalidExpression) -> Self {
+        Self::new(ErrorKind::Invalid, error.to_string(), false)
+    }
+}
+
+impl From<InvalidStep> for StepError {
+    fn from(error: InvalidStep) -> Self {
+        let kind = match error {
+            InvalidStep::NonDeterminism { .. } => ErrorKind::NonDeterminism,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string(), false)
+    }
+}
+
+/// What a step's closure may fail with: any error.
+///
+/// An error of the closure is a failed attempt and is tried again; a [`StepError`] is taken as it is.
+#[diagnostic::on_unimplemented(
+    message = "a step cannot fail with `{Self}`",
+    note = "return any `std::error::Error + Send + Sync + 'static`, or wrap it: `.map_err(StepError::retry)` or `.map_err(StepError::fail)`"
+)]
+pub trait IntoStepError {
+    /// The error as the step's.
+    fn into_step_error(self) -> StepError;
+}
+
+impl<E: StdError + Send + Sync + 'static> IntoStepError for E {
+    fn into_step_error(self) -> StepError {
+        let boxed: BoxError = Box::new(self);
+        match boxed.downcast::<StepError>() {
+            Ok(error) => *error,
+            Err(error) => StepError::retry(error),
+        }
+    }
+}

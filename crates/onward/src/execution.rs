@@ -1,0 +1,171 @@
+//! Drives a handler: polls it, and brings it what its steps wait for.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter::Delivery};
+
+use crate::{
+    context::{Context, Halt, Standing},
+    error::BoxError,
+};
+
+/// How long a handler that only something else than a step can move is given before the journal moves on without it.
+const STALL: Duration = Duration::from_millis(50);
+
+/// How an execution of a handler ended.
+#[derive(Debug)]
+pub(crate) enum Ended<T> {
+    /// The handler returned.
+    Returned(T),
+    /// The handler panicked, or its service gave an error, outside its steps.
+    Panicked(String),
+    /// The run as a whole took too long.
+    TimedOut,
+    /// The run can't go on here.
+    Halted(Halt),
+}
+
+/// A handler with what its run waits for.
+pub(crate) struct Execution<F> {
+    pub(crate) context: Arc<Context>,
+    handler: Pin<Box<F>>,
+    timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
+    deliveries: Option<BoxFuture<'static, Result<Vec<Delivery>, StoreError>>>,
+    stall: Option<Pin<Box<tokio::time::Sleep>>>,
+    standing: Standing,
+}
+
+impl<F, T> Execution<F>
+where
+    F: Future<Output = Result<T, BoxError>>,
+{
+    pub(crate) fn new(context: Arc<Context>, handler: F) -> Self {
+        let standing = Standing { quiescent: false, asynchronous: false, next_wake: None };
+        Self { context, handler: Box::pin(handler), timer: None, deliveries: None, stall: None, standing }
+    }
+
+    /// Whether the handler waits for time or facts and for nothing else, as of the last poll.
+    pub(crate) fn is_quiescent(&self) -> bool {
+        self.standing.quiescent && self.deliveries.is_none()
+    }
+
+    /// Whether the client may be told that the run goes on without it, as of the last poll.
+    pub(crate) fn is_asynchronous(&self) -> bool {
+        self.standing.asynchronous
+    }
+
+    /// When time moves the run next, as of the last poll.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.standing.next_wake
+    }
+
+    /// Drives the handler as far as it goes. Cancel-safe: it may be called again from another task.
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended<T>> {
+        self.poll_outside(cx);
+        self.context.poll_acks(cx);
+        self.context.fire(cx);
+        self.context.offer(cx);
+        loop {
+            if let Some(halt) = self.context.halted() {
+                return Poll::Ready(Ended::Halted(halt));
+            }
+            if let Some(ended) = self.poll_handler(cx) {
+                return Poll::Ready(ended);
+            }
+            let progress = self.poll_outside(cx) | self.context.poll_acks(cx) | self.context.fire(cx);
+            let offer = self.context.offer(cx);
+            self.standing = self.context.standing(cx);
+            if self.timed_out() {
+                return Poll::Ready(Ended::TimedOut);
+            }
+            let stalled = offer == Offer::Unrequested && self.poll_stall(cx);
+            if offer != Offer::Unrequested {
+                self.stall = None;
+            }
+            if progress || stalled || matches!(offer, Offer::Step(_)) || self.poll_timer(cx) {
+                continue;
+            }
+            return match self.context.halted() {
+                Some(halt) => Poll::Ready(Ended::Halted(halt)),
+                None => Poll::Pending,
+            };
+        }
+    }
+
+    fn poll_handler(&mut self, cx: &mut TaskContext<'_>) -> Option<Ended<T>> {
+        match catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(Ok(output))) => Some(Ended::Returned(output)),
+            Ok(Poll::Ready(Err(error))) => Some(Ended::Panicked(error.to_string())),
+            Err(panic) => Some(Ended::Panicked(panic_text(&*panic))),
+        }
+    }
+
+    /// Fetches deliveries where there may be some. Whether any reached a step.
+    fn poll_outside(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        if self.deliveries.is_none() && self.context.take_nudge() {
+            self.deliveries = Some(self.context.shared.store.deliveries(self.context.run_id));
+        }
+        let Some(fetch) = &mut self.deliveries else { return false };
+        let Poll::Ready(answer) = fetch.as_mut().poll(cx) else { return false };
+        self.deliveries = None;
+        match answer {
+            Ok(deliveries) => self.context.take_deliveries(deliveries),
+            Err(error) => {
+                // Why: the scheduler nudges again while the deliveries are there.
+                tracing::warn!(run_id = %self.context.run_id, %error, "deliveries could not be read");
+                false
+            }
+        }
+    }
+
+    /// Sleeps until time moves the run. Whether it has.
+    fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Some(wake) = self.standing.next_wake else {
+            self.timer = None;
+            return false;
+        };
+        if self.timer.as_ref().is_none_or(|(at, _)| *at != wake) {
+            self.timer = Some((wake, self.context.shared.clock.sleep_until(wake)));
+        }
+        let ready = self.timer.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready());
+        if ready {
+            self.timer = None;
+        }
+        ready
+    }
+
+    fn timed_out(&self) -> bool {
+        self.context.timeout_at.is_some_and(|at| at <= self.context.now())
+    }
+
+    /// Waits a moment for a handler to ask for what the journal has next. Whether the moment has passed.
+    fn poll_stall(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        if stall.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.stall = None;
+        self.context.skip();
+        true
+    }
+}
+
+impl<F> Drop for Execution<F> {
+    fn drop(&mut self) {
+        self.context.detach();
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}

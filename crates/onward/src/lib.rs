@@ -1,0 +1,77 @@
+//! Durable HTTP endpoints: an ordinary handler whose steps are checkpointed, retried and resumed.
+//!
+//! Wrap a route, take a [`Step`], and every request is durable. On the happy path it stays an ordinary, fast HTTP
+//! response. When a step fails, sleeps or waits, the client is redirected to a URL that waits for the outcome, and a
+//! crash, a deploy or a dead machine loses nothing.
+//!
+//! ```no_run
+//! use axum::{Json, Router, routing::get};
+//! use onward::{Onward, Step, StepError};
+//!
+//! async fn process(step: Step) -> Result<Json<String>, StepError> {
+//!     let user = step.run("fetch-user", async || Ok::<_, StepError>("Ada".to_owned())).await?;
+//!     step.sleep("rate-limit-pause", "30s").await?;
+//!     let receipt = step.run("charge", async || Ok::<_, StepError>(format!("charged {user}"))).retries(5).await?;
+//!     Ok(Json(receipt))
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), onward::Error> {
+//!     let onward = Onward::open("sqlite:onward.db").await?;
+//!     let app = Router::new()
+//!         .merge(onward.route("/process", get(process)))
+//!         .route("/wait", onward.proxy());
+//!     onward.serve("127.0.0.1:3000", app).await
+//! }
+//! ```
+//!
+//! # What a handler must keep to
+//! A run may be **replayed**: its handler is called again with the stored request, and steps that are done answer from
+//! the journal. So whatever is not inside a step should be cheap and give the same result each time, and a handler
+//! should not spawn tasks that take steps.
+//!
+//! # Features
+//! `axum` and `sqlite` and `fetch`, all on by default.
+
+#[cfg(feature = "axum")]
+mod axum_glue;
+mod config;
+mod context;
+mod cors;
+mod durable;
+mod endpoint;
+mod error;
+mod events;
+mod execution;
+mod onward;
+mod record;
+mod resume;
+mod runs;
+mod seal;
+#[cfg(feature = "axum")]
+mod serve;
+mod step;
+mod supervise;
+mod wait;
+
+pub use onward_core::{IntoDuration, InvalidDuration, RetryPolicy, RunId};
+
+#[cfg(feature = "axum")]
+pub use crate::axum_glue::NotDurable;
+#[cfg(feature = "fetch")]
+pub use crate::step::Fetch;
+#[cfg(feature = "sqlite")]
+pub use crate::step::Transaction;
+pub use crate::{
+    config::{AsyncResponse, Builder, Durability, Options},
+    cors::Cors,
+    durable::{Durable, DurableBody, DurableLayer},
+    endpoint::EndpointBuilder,
+    error::{BoxError, Error, IntoStepError, StepError},
+    events::NewEvent,
+    onward::{Load, Onward},
+    runs::{RunDetail, RunPage, RunQuery, RunStatus, RunSummary, Runs, StepDetail},
+    step::{Event, Invoke, Run, SendEvent, SendSignal, Sleep, Step, StepContext, WaitForEvent, WaitForSignal},
+};
+#[cfg(feature = "sqlite")]
+pub use onward_sqlite::rusqlite;

@@ -1,0 +1,350 @@
+//! The app: its store, clock, scheduler, keys and endpoints.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use onward_core::{
+    BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store, StoreError,
+    store::{Checkpoint, Lease, Then},
+};
+use onward_protocol::token::{KeyRing, TokenKey};
+use onward_scheduler::{Hub, Parking, Resume, Scheduler, TaskSet};
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    Builder, Error, Options,
+    context::Context,
+    endpoint::Endpoint,
+    error::Cause,
+    seal::{SealedStore, Sealer},
+};
+
+#[cfg(feature = "sqlite")]
+pub(crate) type Sqlite = onward_sqlite::SqliteStore;
+#[cfg(not(feature = "sqlite"))]
+pub(crate) type Sqlite = std::convert::Infallible;
+
+/// What the rest of the crate needs to know of the app's options.
+#[derive(Debug)]
+pub(crate) struct AppConfig {
+    pub(crate) token_lifetime: Duration,
+    pub(crate) wait_max: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) event_bytes_max: usize,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "only a SQLite store can commit users' own writes")
+    )]
+    pub(crate) sqlite: Option<Sqlite>,
+    pub(crate) sealer: Option<Arc<Sealer>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) tasks: TaskSet,
+    pub(crate) parking: Parking,
+    pub(crate) keys: KeyRing,
+    pub(crate) config: AppConfig,
+    pub(crate) defaults: Options,
+    endpoints: RwLock<BTreeMap<EndpointId, Arc<Endpoint>>>,
+    complaints: Mutex<Vec<String>>,
+    started: AtomicBool,
+    #[cfg(feature = "fetch")]
+    pub(crate) http: std::sync::OnceLock<reqwest::Client>,
+}
+
+/// A durable app: where its runs are stored, and what drives them. Cheap to clone; all clones are the same app.
+///
+/// Open it, wrap routes with it, and either let it [`serve`](Onward::serve) or serve by yourself between
+/// [`start`](Onward::start) and [`shutdown`](Onward::shutdown).
+///
+/// # Example
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use onward::{Onward, Step, StepError};
+///
+/// async fn hello(step: Step) -> Result<String, StepError> {
+///     step.run("greet", async || Ok::<_, StepError>("hello".to_owned())).await
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), onward::Error> {
+///     let onward = Onward::open("sqlite:onward.db").await?;
+///     let app = Router::new().merge(onward.route("/hello", get(hello))).route("/wait", onward.proxy());
+///     onward.serve("127.0.0.1:3000", app).await
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Onward(pub(crate) Arc<Shared>);
+
+impl std::fmt::Debug for Onward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Onward").field("scheduler", &self.0.scheduler).finish_non_exhaustive()
+    }
+}
+
+/// Opens the store that a URL names, and joins it.
+pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
+    let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
+    match (kind, rest) {
+        #[cfg(feature = "sqlite")]
+        ("sqlite", path) if !path.is_empty() => {
+            let durability = match builder.durability {
+                crate::Durability::Full => onward_sqlite::Durability::Full,
+                crate::Durability::Relaxed => onward_sqlite::Durability::Normal,
+                crate::Durability::Off => onward_sqlite::Durability::Off,
+            };
+            let options = onward_sqlite::Options::new().durability(durability);
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            let opened = tokio::task::spawn_blocking(move || onward_sqlite::SqliteStore::open(path, options)).await;
+            let store = opened.map_err(|_| Error::invalid("the runtime is shutting down"))??;
+            join(builder, Arc::new(store.clone()), Some(store)).await
+        }
+        #[cfg(feature = "sqlite")]
+        ("memory", "") => {
+            let store = onward_sqlite::SqliteStore::in_memory()?;
+            join(builder, Arc::new(store.clone()), Some(store)).await
+        }
+        _ => Err(Error::config(format!(
+            "{kind:?} is not a store this build can open; give \"sqlite:PATH\" or \"memory:\""
+        ))),
+    }
+}
+
+/// Joins an open store.
+pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, sqlite: Option<Sqlite>) -> Result<Onward, Error> {
+    let sealer = match builder.encryption.is_empty() {
+        true => None,
+        false => Some(Arc::new(Sealer::try_new(builder.encryption)?)),
+    };
+    let store = match &sealer {
+        Some(sealer) => Arc::new(SealedStore::new(store, Arc::clone(sealer))),
+        None => store,
+    };
+    let keys = token_keys(&*store, builder.token_keys).await?;
+    let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
+    let scheduler = Scheduler::new(
+        Arc::clone(&store),
+        Arc::clone(&builder.clock),
+        Arc::clone(&hub),
+        tasks.clone(),
+        builder.scheduler,
+    );
+    scheduler.join().await?;
+    Ok(Onward(Arc::new(Shared {
+        store,
+        sqlite,
+        sealer,
+        clock: builder.clock,
+        hub,
+        scheduler,
+        tasks,
+        parking: Parking::new(builder.parking),
+        keys,
+        config: AppConfig {
+            token_lifetime: builder.token_lifetime,
+            wait_max: builder.wait_max,
+            drain: builder.drain,
+            event_bytes_max: builder.event_bytes_max,
+        },
+        defaults: builder.defaults,
+        endpoints: RwLock::default(),
+        complaints: Mutex::default(),
+        started: AtomicBool::new(false),
+        #[cfg(feature = "fetch")]
+        http: std::sync::OnceLock::new(),
+    })))
+}
+
+/// The keys that were given, or the one that is kept in the store.
+async fn token_keys(store: &dyn Store, given: Vec<TokenKey>) -> Result<KeyRing, Error> {
+    let keys = if given.is_empty() {
+        let proposal: [u8; 32] = rand::random();
+        let kept = store.setting("token_key", Some(Payload::from(proposal.to_vec()))).await?;
+        let kept = kept.unwrap_or_default();
+        let secret = kept.as_ref().try_into().map_err(|_| Error::config("the token key in the store is damaged"))?;
+        vec![TokenKey { id: 1, secret }]
+    } else {
+        given
+    };
+    KeyRing::try_new(keys).map_err(|error| Error::config(error.to_string()))
+}
+
+// ===== impl Shared =====
+
+impl Shared {
+    /// The lease of a run that this node starts.
+    pub(crate) fn first_lease(&self, run_id: RunId) -> Option<Lease> {
+        Some(Lease { run_id, fence: Fence::FIRST, node: self.scheduler.node()? })
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.tasks.shutdown_token().is_cancelled()
+    }
+
+    pub(crate) fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
+        let id = EndpointId::try_new(id).ok()?;
+        self.endpoints.read().get(&id).cloned()
+    }
+
+    /// Makes an endpoint known. A second one of the same id is a complaint.
+    pub(crate) fn register(&self, endpoint: Arc<Endpoint>) {
+        let id = endpoint.id.clone();
+        let before = self.endpoints.write().insert(id.clone(), endpoint);
+        if before.is_some() {
+            self.complain(format!("two endpoints have the id {:?}; give one another with `.id(…)`", id.as_str()));
+        }
+    }
+
+    pub(crate) fn complain(&self, text: String) {
+        self.complaints.lock().push(text);
+    }
+
+    /// A token for a run, valid from now on.
+    pub(crate) fn token(&self, run_id: RunId) -> String {
+        let expires_at = self.clock.now().after(self.config.token_lifetime);
+        onward_protocol::token::mint(&self.keys, run_id.to_bytes(), expires_at.as_millis())
+    }
+
+    /// Gives back a run whose checkpoint the store did not write, as soon as the store answers again: it is then
+    /// taken up from what was written.
+    pub(crate) fn recover(self: &Arc<Self>, context: &Arc<Context>) {
+        if let Some(lease) = context.lease_held() {
+            self.release(lease);
+        }
+    }
+
+    /// Releases a lease as soon as the store answers: the run is due at once.
+    pub(crate) fn release(self: &Arc<Self>, lease: Lease) {
+        let shared = Arc::clone(self);
+        self.tasks.spawn("recover", async move {
+            let mut pause = Duration::from_millis(100);
+            loop {
+                let now = shared.clock.now();
+                let mut checkpoint = Checkpoint::new(lease, now);
+                checkpoint.then = Then::Suspend { due_at: now };
+                match shared.store.checkpoint(checkpoint).await {
+                    Ok(done) => return shared.scheduler.woken(&done.woken),
+                    Err(StoreError::LeaseLost | StoreError::RunNotFound) => return,
+                    Err(_) => {}
+                }
+                tokio::select! {
+                    () = shared.clock.sleep_until(now.after(pause)) => pause = (pause * 2).min(Duration::from_secs(5)),
+                    () = shared.tasks.shutdown_token().cancelled() => return,
+                }
+            }
+        });
+    }
+}
+
+// ===== impl Onward =====
+
+impl Onward {
+    /// Opens an app with default options: `sqlite:PATH` for a file, `memory:` for a store that ends with the process.
+    ///
+    /// # Errors
+    /// An unknown kind of store, or one that cannot be opened: in use by another process, damaged, or written by a
+    /// newer release.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        Self::builder().open(url).await
+    }
+
+    /// Begins an app with options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts what drives runs: due ones are resumed from here on, those of an earlier process first. For an app
+    /// that serves by itself; [`Onward::serve`] calls it. Calling it again does nothing.
+    ///
+    /// Call it when every endpoint has been routed: a run whose endpoint is not there waits until it is.
+    ///
+    /// # Errors
+    /// An option of an endpoint outside its limits, or two endpoints with one id: every complaint at once.
+    #[expect(clippy::unused_async, reason = "stores to come may have to be asked before runs are driven")]
+    pub async fn start(&self) -> Result<(), Error> {
+        let complaints = self.0.complaints.lock().join("; ");
+        if !complaints.is_empty() {
+            return Err(Error::config(complaints));
+        }
+        if !self.0.started.swap(true, Ordering::AcqRel) {
+            self.0.scheduler.start(Arc::new(Embedded(Arc::clone(&self.0))));
+        }
+        Ok(())
+    }
+
+    /// Ends the app: waits for requests and steps under way (see [`drain_for`](Builder::drain_for)), gives parked
+    /// runs back to the store, and closes it. Runs that wait go on when the app is opened again.
+    ///
+    /// # Errors
+    /// Tasks that were still running after the grace period: their runs are taken up again by the next process.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let left = self.0.tasks.drain(self.0.config.drain).await;
+        let gone = self.0.scheduler.leave().await;
+        #[cfg(feature = "sqlite")]
+        if let Some(sqlite) = &self.0.sqlite {
+            sqlite.close().await;
+        }
+        match (left, gone) {
+            (0, Ok(())) => Ok(()),
+            (0, Err(error)) => Err(error.into()),
+            (left, _) => Err(Cause::Drain(left).into()),
+        }
+    }
+
+    /// How many runs are parked in memory, and how many executions are under way or parked.
+    pub fn load(&self) -> Load {
+        Load { parked: self.0.parking.parked_len(), executing: self.0.hub.attached_len() }
+    }
+
+    /// The SQLite store behind the app, where it is one: to make tables of your own for
+    /// [`Step::transaction`](crate::Step::transaction).
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&self) -> Option<&onward_sqlite::SqliteStore> {
+        self.0.sqlite.as_ref()
+    }
+}
+
+/// How much of an app is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Runs that wait and keep their handler.
+    pub parked: usize,
+    /// Executions of handlers, parked ones included.
+    pub executing: usize,
+}
+
+/// Resumes runs by calling their handlers in this process.
+struct Embedded(Arc<Shared>);
+
+impl Resume for Embedded {
+    fn endpoints(&self) -> Vec<EndpointId> {
+        self.0
+            .endpoints
+            .read()
+            .iter()
+            .filter(|(_, endpoint)| endpoint.call().is_some())
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    fn resume(&self, lease: Lease, endpoint: EndpointId) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.0);
+        let endpoint = shared.endpoint(endpoint.as_str());
+        Box::pin(async move {
+            if let Some(endpoint) = endpoint {
+                crate::resume::resume(shared, lease, endpoint).await;
+            }
+        })
+    }
+}

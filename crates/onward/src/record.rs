@@ -1,0 +1,151 @@
+//! How requests and responses are kept: a version byte, then a record of that version.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use onward_core::Payload;
+use serde::{Deserialize, Serialize};
+
+/// The version that is written.
+const VERSION: u8 = 1;
+
+/// Stored bytes that are not a request or response of a known version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stored request or response cannot be read")]
+pub(crate) struct InvalidRecord;
+
+/// A request as its handler gets it again.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestRecord {
+    pub(crate) method: Method,
+    /// The URI that the handler sees; a nested router has cut its prefix off.
+    pub(crate) uri: Uri,
+    /// The URI that the client asked for.
+    pub(crate) original_uri: Uri,
+    /// The route's template with all prefixes, where a router matched one.
+    pub(crate) matched_path: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) peer: Option<SocketAddr>,
+    /// What outer middleware put into the request and the endpoint carries.
+    pub(crate) carried: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestV1<'a> {
+    method: &'a str,
+    uri: &'a str,
+    original_uri: Option<&'a str>,
+    matched_path: Option<&'a str>,
+    #[serde(borrow)]
+    headers: Vec<(&'a str, &'a [u8])>,
+    body: &'a [u8],
+    peer: Option<SocketAddr>,
+    carried: Vec<(&'a str, &'a [u8])>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResponseV1<'a> {
+    status: u16,
+    #[serde(borrow)]
+    headers: Vec<(&'a str, &'a [u8])>,
+    body: &'a [u8],
+}
+
+impl RequestRecord {
+    /// The stored bytes, with those headers alone that `keep` lets through.
+    pub(crate) fn encode(&self, keep: impl Fn(&HeaderName) -> bool) -> Payload {
+        let uri = self.uri.to_string();
+        let original = self.original_uri.to_string();
+        let record = RequestV1 {
+            method: self.method.as_str(),
+            original_uri: (original != uri).then_some(original.as_str()),
+            uri: &uri,
+            matched_path: self.matched_path.as_deref(),
+            headers: pairs(&self.headers, keep),
+            body: &self.body,
+            peer: self.peer,
+            carried: self.carried.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect(),
+        };
+        encode(&record, self.body.len() + 256)
+    }
+
+    pub(crate) fn decode(payload: &Payload) -> Result<Self, InvalidRecord> {
+        let record: RequestV1<'_> = decode(payload)?;
+        let uri = |text: &str| text.parse::<Uri>().map_err(|_| InvalidRecord);
+        Ok(Self {
+            method: record.method.parse().map_err(|_| InvalidRecord)?,
+            uri: uri(record.uri)?,
+            original_uri: uri(record.original_uri.unwrap_or(record.uri))?,
+            matched_path: record.matched_path.map(str::to_owned),
+            headers: header_map(&record.headers)?,
+            body: shared(payload, record.body),
+            peer: record.peer,
+            carried: record.carried.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
+        })
+    }
+
+    /// The request, without its extensions.
+    pub(crate) fn to_request(&self) -> Request<Bytes> {
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// The stored bytes of a response.
+pub(crate) fn encode_response(response: &Response<Bytes>) -> Payload {
+    let record = ResponseV1 {
+        status: response.status().as_u16(),
+        headers: pairs(response.headers(), |_| true),
+        body: response.body(),
+    };
+    encode(&record, response.body().len() + 128)
+}
+
+/// The response that was stored.
+pub(crate) fn decode_response(payload: &Payload) -> Result<Response<Bytes>, InvalidRecord> {
+    let record: ResponseV1<'_> = decode(payload)?;
+    let mut response = Response::new(shared(payload, record.body));
+    *response.status_mut() = StatusCode::from_u16(record.status).map_err(|_| InvalidRecord)?;
+    *response.headers_mut() = header_map(&record.headers)?;
+    Ok(response)
+}
+
+fn pairs(headers: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> Vec<(&str, &[u8])> {
+    headers.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+}
+
+fn header_map(pairs: &[(&str, &[u8])]) -> Result<HeaderMap, InvalidRecord> {
+    let mut headers = HeaderMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidRecord)?;
+        headers.append(name, HeaderValue::from_bytes(value).map_err(|_| InvalidRecord)?);
+    }
+    Ok(headers)
+}
+
+fn encode(record: &impl Serialize, size: usize) -> Payload {
+    let mut bytes = Vec::with_capacity(size);
+    bytes.push(VERSION);
+    postcard::to_extend(record, bytes).map(Payload::from).expect("a record of slices and numbers always encodes")
+}
+
+fn decode<'a, R: Deserialize<'a>>(payload: &'a Payload) -> Result<R, InvalidRecord> {
+    let (&version, rest) = payload.as_ref().split_first().ok_or(InvalidRecord)?;
+    if version != VERSION {
+        return Err(InvalidRecord);
+    }
+    postcard::from_bytes(rest).map_err(|_| InvalidRecord)
+}
+
+/// The part of a payload as bytes that share it.
+fn shared(payload: &Payload, part: &[u8]) -> Bytes {
+    if part.is_empty() { Bytes::new() } else { payload.bytes().slice_ref(part) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! Steps: named units of a handler whose outputs are kept.
+
+mod event;
+#[cfg(feature = "fetch")]
+mod fetch;
+mod invoke;
+mod run;
+mod signal;
+mod sleep;
+#[cfg(feature = "sqlite")]
+mod transaction;
+mod view;
+
+#[cfg(feature = "fetch")]
+pub use self::fetch::Fetch;
+#[cfg(feature = "sqlite")]
+pub use self::transaction::Transaction;
+pub use self::{
+    event::{Event, SendEvent, WaitForEvent},
+    invoke::Invoke,
+    run::{Run, StepContext},
+    signal::{SendSignal, WaitForSignal},
+    sleep::Sleep,
+};
+
+use std::{fmt, future::poll_fn, pin::Pin, sync::Arc};
+
+use onward_core::{
+    Payload, RunId, StepKey,
+    run::machine::Next,
+    step::{StepId, StepKind},
+};
+
+use crate::{StepError, context::Context};
+
+/// The future inside a step's builder.
+type StepFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StepError>> + Send + 'a>>;
+
+/// The handle through which a handler takes its steps: an argument of the handler (an axum extractor), or in the
+/// request's extensions.
+///
+/// Cheap to clone; all clones are the same run. Each method begins a builder that is also the future: set its
+/// options, then `.await` it, or join it with others. **Dropping the future** of a step lets go of the step: if its
+/// output was not yet committed it is not kept, and a later replay of the handler asks for it again.
+///
+/// # Example
+///
+/// ```
+/// use axum::{Json, routing::get};
+/// use onward::{Onward, Step, StepError};
+///
+/// async fn greet(step: Step) -> Result<Json<String>, StepError> {
+///     let name = step.run("fetch-name", async || Ok::<_, StepError>("Ada".to_owned())).await?;
+///     step.sleep("pause", "10ms").await?;
+///     Ok(Json(format!("hello {name}")))
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+/// let onward = Onward::open("memory:").await?;
+/// let app = axum::Router::<()>::new().merge(onward.route("/greet", get(greet)));
+/// # drop(app); onward.shutdown().await }
+/// ```
+#[derive(Clone)]
+pub struct Step {
+    pub(crate) context: Arc<Context>,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("run_id", &self.context.run_id).finish_non_exhaustive()
+    }
+}
+
+impl Step {
+    /// The id of the run.
+    pub fn run_id(&self) -> RunId {
+        self.context.run_id
+    }
+}
+
+/// Marks the response of a handler that failed with a step's error, so that the run counts as failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure(pub(crate) StepError);
+
+/// A step that the handler has asked for. Dropping it before its outcome came lets go of the step.
+struct Asked {
+    context: Arc<Context>,
+    id: StepId,
+    key: StepKey,
+    next: Next,
+    delivered: bool,
+}
+
+impl Asked {
+    fn new(step: &Step, name: &str, kind: StepKind) -> Result<Self, StepError> {
+        let context = Arc::clone(&step.context);
+        let requested = context.request_step(name, kind).map_err(|error| error.at_step(name))?;
+        Ok(Self { context, id: requested.step, key: requested.key, next: requested.next, delivered: false })
+    }
+
+    /// The step's outcome, once it is there and it is its turn.
+    async fn outcome(&mut self) -> Result<Payload, StepError> {
+        let outcome = poll_fn(|cx| self.context.poll_outcome(self.key, cx)).await;
+        self.delivered = true;
+        outcome.map_err(|error| StepError::from_payload(&error).at_step(&self.id))
+    }
+
+    /// An error of the step that is not recorded.
+    fn error(&self, error: impl Into<StepError>) -> StepError {
+        error.into().at_step(&self.id)
+    }
+
+    fn is_new(&self) -> bool {
+        matches!(self.next, Next::Attempt(_))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.delivered {
+            self.context.let_go(self.key);
+        }
+    }
+}
+
+/// Makes the builder's `Future` impl: the first poll turns the options into the step's future.
+macro_rules! step_future {
+    ($(#[$meta:meta])* $name:ident<$lt:lifetime, $output:ident>) => {
+        impl<$lt, $output> std::future::Future for $name<$lt, $output> {
+            type Output = Result<$output, $crate::StepError>;
+
+            fn poll(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Self::Output> {
+                if let Some(make) = self.make.take() {
+                    let options = std::mem::take(&mut self.options);
+                    self.future = Some(make(options));
+                }
+                self.future.as_mut().expect("made at the first poll").as_mut().poll(cx)
+            }
+        }
+
+        impl<$lt, $output> std::fmt::Debug for $name<$lt, $output> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+use step_future;
+
+/// What makes a step's future out of its options, at the first poll.
+type Make<'a, O, T> = Box<dyn FnOnce(O) -> StepFuture<'a, T> + Send + 'a>;
+
+/// A future that fails at once.
+fn refused<'a, T: Send + 'a>(error: StepError) -> StepFuture<'a, T> {
+    Box::pin(async move { Err(error) })
+}
+
+/// Reads a journaled output.
+fn read<T: serde::de::DeserializeOwned>(asked: &Asked, output: &Payload) -> Result<T, StepError> {
+    serde_json::from_slice(output.as_ref()).map_err(|error| {
+        let text = format!("the kept output is not of the type that the handler asks for: {error}");
+        asked.error(StepError::new(crate::error::ErrorKind::Unserialisable, text, false))
+    })
+}

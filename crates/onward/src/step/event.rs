@@ -1,0 +1,254 @@
+//! `step.wait_for_event` and `step.send_event`.
+
+use std::time::{Duration, SystemTime};
+
+use onward_core::{
+    IntoDuration, Payload, Timestamp,
+    event::{
+        MatchValue, Matcher,
+        matching::{When, lookup, text_of},
+    },
+    step::StepKind,
+    waiter::{Subject, Waiter},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Asked, Make, Step, StepFuture, read, refused, step_future, view::view};
+use crate::{StepError, error::ErrorKind, events::checked_event};
+
+/// An event that a run waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event<T> {
+    /// What names this one event.
+    pub id: String,
+    /// What kind of event it is.
+    pub name: String,
+    /// What it says.
+    pub data: T,
+    /// When it happened, as its sender says; to the millisecond.
+    pub ts: SystemTime,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct StoredEvent<T> {
+    id: String,
+    name: String,
+    data: T,
+    ts: i64,
+}
+
+/// A wait for an event: see [`Step::wait_for_event`].
+#[must_use = "a step runs when it is awaited"]
+pub struct WaitForEvent<'a, T> {
+    options: EventOptions,
+    make: Option<Make<'a, EventOptions, T>>,
+    future: Option<StepFuture<'a, T>>,
+}
+
+#[derive(Default)]
+struct EventOptions {
+    matching: Option<String>,
+    equal_to: Option<(String, String)>,
+    when: Option<String>,
+    timeout: Option<Duration>,
+    since_start: bool,
+    error: Option<StepError>,
+}
+
+impl<T> WaitForEvent<'_, T> {
+    /// Only an event counts whose field at this path equals the same field of the run's own request:
+    /// `matching("data.requestId")` looks for `requestId` in the request's JSON body, then in its query.
+    ///
+    /// Values compare by their text, so `42` in a body equals `"42"` in a query. A path that the request does not
+    /// have is the step's error: nothing could ever match.
+    pub fn matching(mut self, path: impl Into<String>) -> Self {
+        self.options.matching = Some(path.into());
+        self
+    }
+
+    /// Only an event counts whose field at this path has this value (compared by its text).
+    pub fn equal_to(mut self, path: impl Into<String>, value: impl ToString) -> Self {
+        self.options.equal_to = Some((path.into(), value.to_string()));
+        self
+    }
+
+    /// Only an event counts for which this CEL expression is true. `event` is the run's own request (its query and
+    /// JSON body under `event.data`), `async` is the event that came: `async.data.total > event.data.limit`.
+    pub fn when(mut self, expression: impl Into<String>) -> Self {
+        self.options.when = Some(expression.into());
+        self
+    }
+
+    /// How long to wait; then the step gives `None`. Default: for ever.
+    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
+        match timeout.into_duration() {
+            Ok(timeout) => self.options.timeout = Some(timeout),
+            Err(error) => self.options.error = Some(error.into()),
+        }
+        self
+    }
+
+    /// Looks back: an event that was accepted after the run began and before the wait did counts too, the earliest
+    /// first. An event that an earlier wait of this run for the same name got does not count again.
+    pub fn since_start(mut self) -> Self {
+        self.options.since_start = true;
+        self
+    }
+}
+
+step_future!(WaitForEvent<'a, T>);
+
+impl Step {
+    /// Suspends the run until an event of this name comes; gives it, or `None` where a
+    /// [`timeout`](WaitForEvent::timeout) passed first.
+    ///
+    /// Events that are accepted after the wait began count; see [`since_start`](WaitForEvent::since_start) for those
+    /// before. An accepted event is never missed, and ends this wait once.
+    ///
+    /// # Errors
+    /// A bad duration, path or expression, each named; an event whose data is not a `T`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use onward::{Step, StepError};
+    /// #[derive(serde::Deserialize)]
+    /// struct Approval { approved: bool }
+    ///
+    /// async fn handler(step: Step) -> Result<&'static str, StepError> {
+    ///     let approval = step
+    ///         .wait_for_event::<Approval>("wait-for-approval", "approval/received")
+    ///         .matching("data.requestId")
+    ///         .timeout("24h")
+    ///         .await?;
+    ///     Ok(match approval {
+    ///         Some(event) if event.data.approved => "approved",
+    ///         Some(_) => "refused",
+    ///         None => "nobody answered",
+    ///     })
+    /// }
+    /// ```
+    pub fn wait_for_event<'a, T>(&self, id: &str, name: &str) -> WaitForEvent<'a, Option<Event<T>>>
+    where
+        T: DeserializeOwned + Send + 'a,
+    {
+        let asked = Asked::new(self, id, StepKind::WaitForEvent);
+        let name = name.to_owned();
+        let make: Make<'a, EventOptions, Option<Event<T>>> = Box::new(move |options| match asked {
+            Ok(asked) => Box::pin(wait::<T>(asked, name, options)),
+            Err(error) => refused(error),
+        });
+        WaitForEvent { options: EventOptions::default(), make: Some(make), future: None }
+    }
+}
+
+async fn wait<T: DeserializeOwned>(
+    mut asked: Asked,
+    name: String,
+    options: EventOptions,
+) -> Result<Option<Event<T>>, StepError> {
+    if asked.is_new() {
+        let since_start = options.since_start;
+        let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
+        let matcher = matcher(&asked, name.clone(), options).map_err(|error| asked.error(error))?;
+        let (step, created_at) = (asked.key, asked.context.created_at);
+        let subject = name.clone();
+        asked.context.wait(
+            step,
+            until,
+            subject,
+            |machine| {
+                let since = since_start.then(|| machine.look_back(&name, created_at));
+                Some(Waiter { step, subject: Subject::Event { matcher, since } })
+            },
+            None,
+        );
+    }
+    let output = asked.outcome().await?;
+    let stored: Option<StoredEvent<T>> = read(&asked, &output)?;
+    Ok(stored.map(|event| Event {
+        id: event.id,
+        name: event.name,
+        data: event.data,
+        ts: SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(event.ts).unwrap_or(0)),
+    }))
+}
+
+/// What the wait's options say, checked.
+fn matcher(asked: &Asked, name: String, options: EventOptions) -> Result<Matcher, StepError> {
+    if let Some(error) = options.error {
+        return Err(error);
+    }
+    let invalid = |text: String| StepError::new(ErrorKind::Invalid, text, false);
+    let max = onward_core::event::EVENT_NAME_BYTES_MAX;
+    if name.is_empty() || name.len() > max {
+        return Err(invalid(format!("an event name has 1 to {max} bytes")));
+    }
+    if options.matching.is_some() && options.equal_to.is_some() {
+        return Err(invalid("`matching` and `equal_to` exclude each other; use `when` for both".to_owned()));
+    }
+    let own = (options.matching.is_some() || options.when.is_some()).then(|| view(&asked.context.request));
+    let own = own.unwrap_or_default();
+    let value = match (options.matching, options.equal_to) {
+        (Some(path), _) => {
+            let text = lookup(&own, &path).and_then(text_of);
+            let text = text.ok_or_else(|| invalid(format!("the request has no {path:?} to match events with")))?;
+            Some(MatchValue { path, text })
+        }
+        (None, Some((path, text))) => Some(MatchValue { path, text }),
+        (None, None) => None,
+    };
+    let when = options.when.map(|expression| When::try_new(expression, own)).transpose()?;
+    Ok(Matcher { name, value, when })
+}
+
+/// Events sent by the run: see [`Step::send_event`].
+#[must_use = "a step runs when it is awaited"]
+pub struct SendEvent<'a, T = String> {
+    options: (),
+    make: Option<Make<'a, (), T>>,
+    future: Option<StepFuture<'a, T>>,
+}
+
+step_future!(SendEvent<'a, T>);
+
+impl Step {
+    /// Sends an event, exactly once: it is accepted in the same transaction that records the step. Gives its id.
+    ///
+    /// # Errors
+    /// A name or data that is not allowed (see [`Onward::send_event`](crate::Onward::send_event)).
+    ///
+    /// ```
+    /// # use onward::{Step, StepError};
+    /// # async fn handler(step: Step) -> Result<(), StepError> {
+    /// step.send_event("announce", "order/placed", &serde_json::json!({ "orderId": 7 })).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn send_event<'a>(&self, id: &str, name: &str, data: &impl Serialize) -> SendEvent<'a> {
+        let asked = Asked::new(self, id, StepKind::SendEvent);
+        let data = serde_json::to_vec(data).map(Payload::from).map_err(|error| error.to_string());
+        let name = name.to_owned();
+        let make: Make<'a, (), String> = Box::new(move |()| match asked {
+            Ok(asked) => Box::pin(send(asked, name, data)),
+            Err(error) => refused(error),
+        });
+        SendEvent { options: (), make: Some(make), future: None }
+    }
+}
+
+async fn send(mut asked: Asked, name: String, data: Result<Payload, String>) -> Result<String, StepError> {
+    if asked.is_new() {
+        let invalid = |text: String| asked.error(StepError::new(ErrorKind::Invalid, text, false));
+        let data = data.map_err(&invalid)?;
+        let event_id = format!("{}-{}", asked.context.run_id, asked.key);
+        let limit = asked.context.shared.config.event_bytes_max;
+        let ts = Timestamp::from_micros(asked.context.now().as_micros());
+        let event = checked_event(event_id, &name, data, ts, limit).map_err(&invalid)?;
+        let output = serde_json::to_vec(&event.id).map(Payload::from).map_err(|error| invalid(error.to_string()))?;
+        asked.context.succeed(asked.key, output, |checkpoint| checkpoint.events.push(event));
+    }
+    let output = asked.outcome().await?;
+    read(&asked, &output)
+}

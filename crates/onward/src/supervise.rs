@@ -1,0 +1,232 @@
+//! What becomes of an execution: it ends, is parked, or is suspended.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use onward_core::{
+    Payload, Timestamp,
+    run::{Outcome, Status},
+    store::Then,
+};
+use onward_protocol::problem::{Code, Problem};
+use onward_scheduler::Permit;
+use tokio::sync::oneshot;
+
+use crate::{
+    StepError,
+    context::{Context, Halt},
+    error::{BoxError, ErrorKind},
+    execution::{Ended, Execution},
+    record,
+    step::Failure,
+};
+
+/// A handler's response, whatever its body was.
+pub(crate) type AnyResponse = Response<crate::endpoint::AnyBody>;
+
+/// How a run ended, with the response as its handler made it.
+pub(crate) struct Settled {
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) response: Response<Bytes>,
+}
+
+/// What an execution leaves behind.
+pub(crate) enum Left {
+    /// The run has its outcome; it is being stored.
+    Outcome(
+        Settled,
+        onward_core::BoxFuture<'static, Result<onward_core::store::Checkpointed, onward_core::StoreError>>,
+    ),
+    /// The run is due again later: its handler panicked.
+    Suspended,
+    /// The run cannot go on here.
+    Halted(Halt),
+}
+
+/// Settles an execution that ended: makes the outcome and submits it.
+pub(crate) async fn settle<B>(context: &Arc<Context>, ended: Ended<Response<B>>) -> Left
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    context.ungated().await;
+    let (status, response, error, entries) = match ended {
+        Ended::Returned(response) => {
+            let failure = response.extensions().get::<Failure>().cloned();
+            let status = if failure.is_some() { Status::Failed } else { Status::Completed };
+            match collect(context, response).await {
+                Ok(response) => (status, response, failure.map(|failure| failure.0), Vec::new()),
+                Err(error) => (Status::Failed, problem(context, Code::ResponseTooLarge), Some(error), Vec::new()),
+            }
+        }
+        Ended::Panicked(text) => {
+            let error = StepError::new(ErrorKind::Panic, text, true);
+            let (entry, retry_at) = context.fail_handler(&error);
+            if let Some(due_at) = retry_at {
+                return suspend_with(context, vec![entry], due_at).await;
+            }
+            (Status::Failed, problem(context, Code::RunFailed), Some(error), vec![entry])
+        }
+        Ended::TimedOut => {
+            let error = StepError::new(ErrorKind::Timeout, "the run took longer than its timeout", false);
+            (Status::Failed, problem(context, Code::RunTimedOut), Some(error), Vec::new())
+        }
+        Ended::Halted(halt) => return Left::Halted(halt),
+    };
+    let outcome = Outcome {
+        status,
+        response: record::encode_response(&response),
+        error: error.map_or_else(Payload::default, |error| error.to_payload()),
+    };
+    let ack = context.finish(entries, Then::Finish(outcome.clone()));
+    Left::Outcome(Settled { outcome: Arc::new(outcome), response }, ack)
+}
+
+/// A handler's response with its whole body, or why it can't be kept.
+async fn collect<B>(context: &Context, response: Response<B>) -> Result<Response<Bytes>, StepError>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    let limit = context.endpoint.options.response_bytes_max;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, limit).collect().await.map_err(|error| {
+        StepError::new(
+            ErrorKind::TooLarge,
+            format!("the response could not be kept (limit {limit} bytes): {error}"),
+            false,
+        )
+    })?;
+    Ok(Response::from_parts(parts, body.to_bytes()))
+}
+
+pub(crate) fn problem(context: &Context, code: Code) -> Response<Bytes> {
+    Problem::new(code).instance(format!("/runs/{}", context.run_id)).into_response()
+}
+
+async fn suspend_with(context: &Arc<Context>, entries: Vec<onward_core::journal::Entry>, due_at: Timestamp) -> Left {
+    context.ungated().await;
+    context.set_asynchronous();
+    match context.finish(entries, Then::Suspend { due_at }).await {
+        Ok(done) => {
+            context.shared.scheduler.due_at(due_at);
+            context.shared.scheduler.woken(&done.woken);
+            Left::Suspended
+        }
+        Err(onward_core::StoreError::LeaseLost | onward_core::StoreError::RunNotFound) => Left::Halted(Halt::LeaseLost),
+        Err(error) => Left::Halted(Halt::Store(error)),
+    }
+}
+
+/// Drives an execution that has no client of its own to its end, or until it is suspended.
+///
+/// `slot` is dropped when the run no longer needs a place among those that are being resumed.
+pub(crate) async fn supervise<F, B>(mut execution: Execution<F>, mut slot: Option<oneshot::Sender<()>>)
+where
+    F: Future<Output = Result<Response<B>, BoxError>>,
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    let context = Arc::clone(&execution.context);
+    let mut parked: Option<Parked> = None;
+    loop {
+        let turn = poll_fn(|cx| match execution.poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Turn::Ended(ended)),
+            Poll::Pending if !execution.is_quiescent() => {
+                parked = None;
+                Poll::Pending
+            }
+            Poll::Pending => match park(&context, &mut parked, execution.next_wake(), cx) {
+                Poll::Ready(()) => Poll::Ready(Turn::Suspend(execution.next_wake())),
+                Poll::Pending => {
+                    slot = None;
+                    Poll::Pending
+                }
+            },
+        })
+        .await;
+        match turn {
+            Turn::Ended(ended) => {
+                conclude(&context, settle(&context, ended).await).await;
+                return;
+            }
+            Turn::Suspend(due_at) => {
+                let left = suspend_with(&context, Vec::new(), due_at.unwrap_or(Timestamp::NEVER)).await;
+                conclude(&context, left).await;
+                return;
+            }
+        }
+    }
+}
+
+enum Turn<T> {
+    Ended(Ended<T>),
+    Suspend(Option<Timestamp>),
+}
+
+/// A handler that is kept in memory while it waits, and until when.
+struct Parked {
+    _permit: Permit,
+    over: onward_core::BoxFuture<'static, ()>,
+    until: Option<Timestamp>,
+}
+
+/// Keeps a waiting handler in memory while that is allowed. `Ready` when it must be let go of.
+fn park(
+    context: &Context,
+    parked: &mut Option<Parked>,
+    until: Option<Timestamp>,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<()> {
+    let shared = &context.shared;
+    if shared.is_draining() {
+        return Poll::Ready(());
+    }
+    if parked.as_ref().is_none_or(|parked| parked.until != until) {
+        *parked = None;
+        let now = shared.clock.now();
+        if !shared.parking.worth_parking(now, until) {
+            return Poll::Ready(());
+        }
+        let Some(permit) = shared.parking.try_park() else { return Poll::Ready(()) };
+        let over = shared.clock.sleep_until(now.after(shared.parking.time_max()));
+        let draining = shared.tasks.shutdown_token().clone().cancelled_owned();
+        let over = Box::pin(async move {
+            tokio::select! {
+                () = over => {}
+                () = draining => {}
+            }
+        });
+        *parked = Some(Parked { _permit: permit, over, until });
+    }
+    let Some(parked) = parked else { return Poll::Pending };
+    parked.over.as_mut().poll(cx)
+}
+
+/// Waits until what an execution left behind is stored, and tells who waits for it.
+pub(crate) async fn conclude(context: &Arc<Context>, left: Left) {
+    match left {
+        Left::Outcome(settled, ack) => match ack.await {
+            Ok(done) => {
+                context.announce(&settled.outcome);
+                context.shared.scheduler.woken(&done.woken);
+            }
+            Err(error) => halted(context, &error),
+        },
+        Left::Suspended | Left::Halted(Halt::LeaseLost) => {}
+        Left::Halted(Halt::Store(error)) => halted(context, &error),
+    }
+}
+
+/// The store would not write. The run stays as it was stored; once the store answers again it is taken up from there.
+pub(crate) fn halted(context: &Arc<Context>, error: &onward_core::StoreError) {
+    if matches!(error, onward_core::StoreError::LeaseLost | onward_core::StoreError::RunNotFound) {
+        tracing::debug!(run_id = %context.run_id, "the run was ended or taken over by somebody else");
+        return;
+    }
+    tracing::error!(run_id = %context.run_id, error = error as &dyn std::error::Error, "a checkpoint was not written");
+    context.shared.recover(context);
+}

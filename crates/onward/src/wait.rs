@@ -1,0 +1,120 @@
+//! The waiting route: who has a run's token gets its response as soon as there is one.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use onward_core::{RunId, StoreError, run::Outcome};
+use onward_protocol::{
+    location::query_pairs,
+    prefer::Preferences,
+    problem::{Code, Problem},
+    token::verify,
+};
+
+use crate::{Cors, Onward, onward::Shared, record::decode_response};
+
+/// A run's outcome, if it comes within a time. Woken, not polled; the store is looked at again now and then in case
+/// another node ended the run.
+pub(crate) async fn outcome(
+    shared: &Arc<Shared>,
+    run_id: RunId,
+    wait: Duration,
+) -> Result<Option<Arc<Outcome>>, StoreError> {
+    const LOOK_EVERY: Duration = Duration::from_secs(5);
+    let mut watch = shared.hub.watch(run_id);
+    let until = shared.clock.now().after(wait);
+    loop {
+        let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
+        if let Some(outcome) = record.outcome {
+            return Ok(Some(Arc::new(outcome)));
+        }
+        let now = shared.clock.now();
+        if now >= until {
+            return Ok(None);
+        }
+        tokio::select! {
+            outcome = watch.outcome() => return Ok(Some(outcome)),
+            () = shared.clock.sleep_until(until.min(now.after(LOOK_EVERY))) => {}
+            () = shared.tasks.shutdown_token().cancelled() => return Ok(None),
+        }
+    }
+}
+
+impl Onward {
+    /// Answers a request to the waiting route, for apps that route by hand; [`Onward::proxy`] is it as an axum route.
+    ///
+    /// GET and HEAD with `runId` and `token` get the run's response: status, headers and body as the handler made
+    /// them. While the run goes on the connection is held, up to [`wait_max`](crate::Builder::wait_max); then a `307`
+    /// to the same URL sends the client round again. `Prefer: wait=N` shortens that, and gets `202` with
+    /// `Retry-After` instead.
+    ///
+    /// A wrong, expired or foreign token gets `401`, whether or not the run exists.
+    pub async fn wait(&self, method: &Method, uri: &Uri, headers: &HeaderMap, cors: &Cors) -> Response<Bytes> {
+        if *method == Method::OPTIONS {
+            return cors.preflight("GET, HEAD, OPTIONS", headers);
+        }
+        let mut response = if matches!(*method, Method::GET | Method::HEAD) {
+            self.answer(uri, headers).await
+        } else {
+            Problem::new(Code::MethodNotAllowed).into_response()
+        };
+        cors.apply(headers, response.headers_mut());
+        response
+    }
+
+    async fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response<Bytes> {
+        let (mut run_id, mut token) = (None, None);
+        for (name, value) in query_pairs(uri.query().unwrap_or("")) {
+            match name.as_str() {
+                "runId" => run_id = Some(value),
+                "token" => token = Some(value),
+                _ => {}
+            }
+        }
+        let (Some(run_id), Some(token)) = (run_id, token) else {
+            return Problem::new(Code::RequestMalformed).into_response();
+        };
+        // Why: a run id that is none is verified like any other, so that it takes as long and says as little.
+        let parsed = run_id.parse::<RunId>();
+        let id = parsed.clone().unwrap_or_else(|_| RunId::from_bytes([0; 16]));
+        let now_ms = self.0.clock.now().as_millis();
+        let valid = verify(&self.0.keys, id.to_bytes(), &token, now_ms).is_ok();
+        if !valid || parsed.is_err() {
+            return Problem::new(Code::TokenInvalid).into_response();
+        }
+        let prefer = Preferences::from_headers(headers);
+        let wait = prefer.wait.map_or(self.0.config.wait_max, |wait| wait.min(self.0.config.wait_max));
+        match outcome(&self.0, id, wait).await {
+            Ok(Some(outcome)) => decode_response(&outcome.response).unwrap_or_else(|error| {
+                tracing::error!(run_id = %id, error = &error as &dyn std::error::Error, "a response cannot be read");
+                Problem::new(Code::RunFailed).into_response()
+            }),
+            Ok(None) => again(uri, &prefer),
+            Err(StoreError::RunNotFound) => Problem::new(Code::RunGone).into_response(),
+            Err(error) => {
+                tracing::error!(run_id = %id, error = &error as &dyn std::error::Error, "a run cannot be read");
+                Problem::new(Code::StoreUnavailable).into_response()
+            }
+        }
+    }
+}
+
+/// Sends a client whose run goes on round again.
+fn again(uri: &Uri, prefer: &Preferences) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    if let Ok(location) = HeaderValue::from_str(target) {
+        headers.insert(header::LOCATION, location);
+    }
+    if let Some(applied) = prefer.applied().and_then(|applied| HeaderValue::try_from(applied).ok()) {
+        headers.insert("preference-applied", applied);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        *response.status_mut() = StatusCode::ACCEPTED;
+    } else {
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    }
+    response
+}
