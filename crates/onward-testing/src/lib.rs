@@ -13,12 +13,13 @@
 
 pub mod clock;
 pub mod contract;
-
+pub mod crash;
 pub mod faults;
 pub mod memory;
 
 pub use crate::{
     clock::ManualClock,
+    crash::{Report, World, crash_everywhere},
     faults::{Call, Fault, FaultyStore},
     memory::MemoryStore,
 };

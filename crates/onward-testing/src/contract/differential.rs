@@ -54,13 +54,13 @@ where
         assert_eq!(listed_a, listed_b, "{}", context("the lists"));
 
         let run_ids = model.learn(&operation, &answer_a);
-        let mut seen = Vec::new();
+        let mut loaded = Vec::new();
         for run_id in run_ids {
             let (run_a, run_b) = (a.load(run_id).await, b.load(run_id).await);
             assert_eq!(run_a, run_b, "{}", context("the runs"));
-            seen.extend(run_a);
+            loaded.extend(run_a);
         }
-        model.see(seen);
+        model.see(loaded);
     }
 }
 

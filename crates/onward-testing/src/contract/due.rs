@@ -44,9 +44,9 @@ pub async fn a_claim_keeps_to_its_limit<S: Store + ?Sized>(store: &S) {
         suspend(store, lease, at(1), at(10 + number)).await;
     }
     let request = |limit| ClaimRequest { node, now: at(50), limit, endpoints: vec![endpoint()] };
-    let none = store.claim(request(0)).await.expect("a node that is here may claim");
-    assert!(none.leases.is_empty());
-    assert_eq!(none.next_due_at, Some(at(11)));
+    let empty = store.claim(request(0)).await.expect("a node that is here may claim");
+    assert!(empty.leases.is_empty());
+    assert_eq!(empty.next_due_at, Some(at(11)));
     let two = store.claim(request(2)).await.expect("a node that is here may claim");
     assert_eq!(claimed(&two), [run_id(1), run_id(2)]);
     assert_eq!(two.next_due_at, Some(at(13)));
@@ -64,8 +64,8 @@ pub async fn a_claim_keeps_to_its_endpoints<S: Store + ?Sized>(store: &S) {
         suspend(store, lease, at(1), at(10 + number)).await;
     }
     let request = |endpoints| ClaimRequest { node, now: at(50), limit: 10, endpoints };
-    let none = store.claim(request(Vec::new())).await.expect("a node that is here may claim");
-    assert!(none.leases.is_empty() && none.next_due_at.is_none());
+    let empty = store.claim(request(Vec::new())).await.expect("a node that is here may claim");
+    assert!(empty.leases.is_empty() && empty.next_due_at.is_none());
     let claims = store.claim(request(vec![other.clone()])).await.expect("a node that is here may claim");
     assert_eq!(
         claims.leases.iter().map(|(lease, of)| (lease.run_id, of.clone())).collect::<Vec<_>>(),
