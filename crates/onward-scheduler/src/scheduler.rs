@@ -148,11 +148,10 @@ impl Scheduler {
         }
     }
 
-    /// Sleeps, unless the app shuts down first. Whether to go on.
+    /// Sleeps in the process's own time, unless the app shuts down first. Whether to go on.
     async fn pause(&self, time: Duration) -> bool {
-        let until = self.clock.now().after(time);
         tokio::select! {
-            () = self.clock.sleep_until(until) => true,
+            () = tokio::time::sleep(time) => true,
             () = self.tasks.shutdown_token().cancelled() => false,
         }
     }

@@ -15,7 +15,7 @@ use onward_protocol::{
 use crate::{Cors, Onward, onward::Shared, record::decode_response};
 
 /// A run's outcome, if it comes within a time. Woken, not polled; the store is looked at again now and then in case
-/// another node ended the run.
+/// another node ended the run. How long a connection is held is the process's own time, not the durable clock's.
 pub(crate) async fn outcome(
     shared: &Arc<Shared>,
     run_id: RunId,
@@ -23,19 +23,19 @@ pub(crate) async fn outcome(
 ) -> Result<Option<Arc<Outcome>>, StoreError> {
     const LOOK_EVERY: Duration = Duration::from_secs(5);
     let mut watch = shared.hub.watch(run_id);
-    let until = shared.clock.now().after(wait);
+    let until = tokio::time::Instant::now() + wait;
     loop {
         let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
         if let Some(outcome) = record.outcome {
             return Ok(Some(Arc::new(outcome)));
         }
-        let now = shared.clock.now();
+        let now = tokio::time::Instant::now();
         if now >= until {
             return Ok(None);
         }
         tokio::select! {
             outcome = watch.outcome() => return Ok(Some(outcome)),
-            () = shared.clock.sleep_until(until.min(now.after(LOOK_EVERY))) => {}
+            () = tokio::time::sleep_until(until.min(now + LOOK_EVERY)) => {}
             () = shared.tasks.shutdown_token().cancelled() => return Ok(None),
         }
     }

@@ -54,7 +54,7 @@ impl Scheduler {
     /// Claims what is due, and has it resumed. When to look again; `None` for at once.
     async fn claim(&self, resume: &Arc<dyn Resume>, limit: usize) -> Result<Option<Timestamp>, StoreError> {
         let now = self.clock.now();
-        let Some(node) = self.node() else { return Ok(Some(now.after(self.config.poll_max))) };
+        let Some(node) = self.node() else { return Ok(Some(Timestamp::NEVER)) };
         *self.hint.lock() = Timestamp::NEVER;
         let request = ClaimRequest { node, now, limit, endpoints: resume.endpoints() };
         let Claims { leases, nudged, next_due_at } = self.store.claim(request).await?;
@@ -71,8 +71,7 @@ impl Scheduler {
         for run_id in nudged {
             self.hub.nudge(run_id);
         }
-        let poll_at = now.after(self.config.poll_max);
-        Ok((!full).then(|| next_due_at.unwrap_or(Timestamp::NEVER).min(poll_at)))
+        Ok((!full).then(|| next_due_at.unwrap_or(Timestamp::NEVER)))
     }
 
     async fn wait_for_slot(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -84,15 +83,26 @@ impl Scheduler {
     }
 
     /// Waits until a time, an earlier one that is hinted at meanwhile, or a notification.
+    ///
+    /// The time is the durable clock's. That no notification is lost is looked after in the process's own time.
     async fn wait(&self, until: Timestamp) -> Wake {
+        let poll = tokio::time::sleep(self.config.poll_max);
+        let mut poll = std::pin::pin!(poll);
         loop {
             let until = until.min(*self.hint.lock());
+            let due = async {
+                match until {
+                    Timestamp::NEVER => std::future::pending().await,
+                    until => self.clock.sleep_until(until).await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = self.tasks.shutdown_token().cancelled() => return Wake::Shutdown,
                 () = self.due.notified() => return Wake::Due,
                 () = self.hinted.notified() => {}
-                () = self.clock.sleep_until(until) => return Wake::Due,
+                () = due => return Wake::Due,
+                () = &mut poll => return Wake::Due,
             }
         }
     }

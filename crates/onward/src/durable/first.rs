@@ -1,11 +1,11 @@
 //! A client's request: the first execution of a run, in the request's own task.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request::Parts};
 use http_body::Body;
-use onward_core::{BoxFuture, RunId, StoreError, run::IdempotencyKey, store::Checkpoint};
+use onward_core::{RunId, StoreError, run::IdempotencyKey, store::Checkpoint};
 use onward_protocol::{
     idempotency::idempotency_key,
     prefer::Preferences,
@@ -233,7 +233,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut held: Option<BoxFuture<'static, ()>> = None;
+    let mut held: Option<Pin<Box<tokio::time::Sleep>>> = None;
     let ended = poll_fn(|cx| {
         let Some(execution) = &mut client.execution else { return Poll::Ready(None) };
         if let Poll::Ready(ended) = execution.poll(cx) {
@@ -245,8 +245,7 @@ where
         if hold.is_zero() || context.shared.is_draining() {
             return Poll::Ready(None);
         }
-        let clock = &context.shared.clock;
-        let held = held.get_or_insert_with(|| clock.sleep_until(clock.now().after(hold)));
+        let held = held.get_or_insert_with(|| Box::pin(tokio::time::sleep(hold)));
         held.as_mut().poll(cx).map(|()| None)
     })
     .await;

@@ -1,0 +1,14 @@
+//! The library from outside.
+
+mod support;
+
+mod answers;
+mod crash;
+mod events;
+mod http;
+mod idempotency;
+mod operate;
+mod parallel;
+mod restart;
+mod security;
+mod steps;

@@ -1,0 +1,105 @@
+//! Runs from Rust: list, look at, cancel, retry, delete; retention.
+
+use axum::{Router, routing::get};
+use onward::{RunQuery, RunStatus, Step, StepError};
+
+use crate::support::{App, Count, run_id, text};
+
+async fn nap(step: Step) -> Result<&'static str, StepError> {
+    step.run("before", async || Ok::<_, StepError>(1)).await?;
+    step.sleep("nap", "2h").await?;
+    Ok("rested")
+}
+
+#[tokio::test]
+async fn runs_are_listed_by_page_and_filter_and_shown_with_their_steps() {
+    let app =
+        App::new(|onward| Router::new().merge(onward.route("/", get(nap))).merge(onward.route("/other", get(nap))))
+            .await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        app.clock.advance(std::time::Duration::from_millis(10));
+        ids.push(run_id(&app.get("/").await));
+    }
+    app.get("/other").await;
+    let query = || RunQuery::new().endpoint("GET /").limit(3);
+    let page = app.onward.runs().list(query()).await.unwrap();
+    let next = page.next.unwrap();
+    let rest = app.onward.runs().list(query().before(next)).await.unwrap();
+    let listed: Vec<_> = page.runs.iter().chain(&rest.runs).map(|run| run.run_id.clone()).collect();
+    assert_eq!(listed, ids.iter().rev().map(ToString::to_string).collect::<Vec<_>>());
+    assert!(app.onward.runs().list(query().status(RunStatus::Failed)).await.unwrap().runs.is_empty());
+    let detail = app.onward.runs().get(ids[0]).await.unwrap().unwrap();
+    let steps: Vec<_> = detail.steps.iter().map(|step| (step.id.as_str(), step.kind, step.status)).collect();
+    assert_eq!(steps, [("before", "run", "succeeded"), ("nap", "sleep", "waiting")]);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_cancelled_run_is_told_so() {
+    let app = App::new(|onward| onward.route("/", get(nap))).await;
+    let first = app.get("/").await;
+    let (id, location) = (run_id(&first), crate::support::location(&first));
+    let (response, ()) = tokio::join!(app.get(&location), async {
+        app.settle().await;
+        app.onward.runs().cancel(id).await.unwrap();
+    });
+    assert_eq!(response.status(), 409);
+    assert!(text(&response).contains("run-cancelled"));
+    assert_eq!(app.get(&location).await.status(), 409);
+    assert!(app.onward.runs().cancel(id).await.unwrap_err().is_wrong_status());
+    app.onward.runs().delete(id).await.unwrap();
+    assert_eq!(app.get(&location).await.status(), 410);
+    assert!(app.onward.runs().delete(id).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_while_its_client_is_connected_answers_409() {
+    let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+    let notify = begun.clone();
+    let handler = async move |step: Step| {
+        step.run("first", async || Ok::<_, StepError>(())).await?;
+        step.run("stuck", async || {
+            notify.notify_one();
+            std::future::pending::<Result<(), StepError>>().await
+        })
+        .await
+        .map(|()| "never")
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let (response, ()) = tokio::join!(app.get("/"), async {
+        begun.notified().await;
+        let runs = app.onward.runs().list(RunQuery::new()).await.unwrap().runs;
+        app.onward.runs().cancel(runs[0].run_id.parse().unwrap()).await.unwrap();
+    });
+    assert_eq!(response.status(), 409);
+}
+
+#[tokio::test]
+async fn a_failed_run_goes_on_from_the_step_that_failed_it() {
+    let (before, broken) = (Count::default(), Count::default());
+    let (b, f) = (before.clone(), broken.clone());
+    let handler = async move |step: Step| {
+        step.run("before", async || Ok::<_, StepError>(b.hit())).await?;
+        let n = step
+            .run("broken", async || match f.hit() {
+                n @ 1..=2 => Err(StepError::fail(format!("down {n}"))),
+                n => Ok(n),
+            })
+            .await?;
+        Ok::<_, StepError>(format!("mended {n}"))
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    assert_eq!(app.outcome("/").await.status(), 500);
+    app.settle().await;
+    let id = app.onward.runs().list(RunQuery::new()).await.unwrap().runs[0].run_id.parse().unwrap();
+    for expected in ["failed", "completed"] {
+        app.onward.runs().retry(id).await.unwrap();
+        app.settle().await;
+        let run = app.onward.runs().get(id).await.unwrap().unwrap();
+        assert_eq!(run.summary.status, expected);
+    }
+    assert_eq!((before.get(), broken.get()), (1, 3));
+    assert!(app.onward.runs().retry(id).await.unwrap_err().is_wrong_status());
+    let run = app.onward.runs().get(id).await.unwrap().unwrap();
+    assert_eq!(&run.response.unwrap().body()[..], b"mended 3");
+}

@@ -1,0 +1,296 @@
+//! What steps do.
+
+use std::time::Duration;
+
+use axum::{Json, Router, extract::Query, routing::get};
+use onward::{Onward, Step, StepError};
+use onward_core::Clock;
+use serde_json::{Value, json};
+
+use crate::support::{App, Count, text};
+
+#[derive(serde::Deserialize)]
+struct Params {
+    n: Option<u32>,
+}
+
+fn failing(count: &Count, times: u32) -> Result<u32, std::io::Error> {
+    let attempt = count.hit();
+    if attempt <= times { Err(std::io::Error::other("not yet")) } else { Ok(attempt) }
+}
+
+#[tokio::test]
+async fn a_handler_without_steps_is_an_ordinary_handler_and_leaves_nothing() {
+    let app = App::new(|onward| onward.route("/", get(async || "plain"))).await;
+    let response = app.get("/").await;
+    assert_eq!((response.status().as_u16(), text(&response)), (200, "plain"));
+    assert!(app.onward.runs().list(onward::RunQuery::new()).await.unwrap().runs.is_empty());
+}
+
+#[tokio::test]
+async fn steps_that_succeed_answer_directly_and_are_kept() {
+    async fn handler(step: Step, Query(q): Query<Params>) -> Result<Json<Value>, StepError> {
+        let n = q.n.unwrap_or(0);
+        let double = step.run("double", async || Ok::<_, StepError>(n * 2)).await?;
+        let text = step.run("text", async || Ok::<_, StepError>(format!("{double}"))).await?;
+        Ok(Json(json!({ "double": double, "text": text })))
+    }
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let response = app.get("/?n=21").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(serde_json::from_slice::<Value>(response.body()).unwrap(), json!({ "double": 42, "text": "42" }));
+    app.settle().await;
+    let runs = app.onward.runs().list(onward::RunQuery::new()).await.unwrap().runs;
+    assert_eq!((runs.len(), runs[0].status, runs[0].endpoint.as_str()), (1, "completed", "GET /"));
+}
+
+#[tokio::test]
+async fn a_failing_step_is_tried_again_and_the_client_is_sent_to_wait() {
+    let count = Count::default();
+    let counted = count.clone();
+    let handler = async move |step: Step| {
+        let n = step.run("flaky", async || failing(&counted, 2)).await?;
+        Ok::<_, StepError>(format!("attempt {n}"))
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let first = app.get("/").await;
+    assert_eq!(first.status(), 302);
+    let response = app.follow(first).await;
+    assert_eq!((response.status().as_u16(), text(&response)), (200, "attempt 3"));
+    assert_eq!(count.get(), 3);
+}
+
+#[tokio::test]
+async fn when_the_attempts_have_run_out_the_handler_can_handle_the_error() {
+    let count = Count::default();
+    let counted = count.clone();
+    let handler = async move |step: Step| match step.run("never", async || failing(&counted, 99)).retries(2).await {
+        Ok(_) => "no".to_owned(),
+        Err(error) => format!("{}: {}", error.step().unwrap_or(""), error.message()),
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let response = app.outcome("/").await;
+    assert_eq!((response.status().as_u16(), text(&response)), (200, "never: not yet"));
+    assert_eq!(count.get(), 3);
+}
+
+#[tokio::test]
+async fn an_error_that_nobody_handles_is_a_problem_without_what_is_inside() {
+    async fn handler(step: Step) -> Result<String, StepError> {
+        step.run("secret", async || Err::<String, _>(StepError::fail("password is hunter2"))).await
+    }
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let response = app.outcome("/").await;
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert!(!text(&response).contains("hunter2"), "{}", text(&response));
+    app.settle().await;
+    let runs = app.onward.runs().list(onward::RunQuery::new()).await.unwrap().runs;
+    assert_eq!(runs[0].status, "failed");
+}
+
+#[tokio::test]
+async fn fail_ends_a_step_at_once_and_a_panic_is_a_failed_attempt() {
+    let (fails, panics) = (Count::default(), Count::default());
+    let (f, p) = (fails.clone(), panics.clone());
+    let handler = async move |step: Step| {
+        let failed = step
+            .run("fail", async || {
+                f.hit();
+                Err::<(), _>(StepError::fail("no"))
+            })
+            .await
+            .unwrap_err();
+        let n = step.run("panic", async || if p.hit() == 1 { panic!("boom") } else { Ok::<_, StepError>(7) }).await?;
+        Ok::<_, StepError>(format!("{} {n}", failed.message()))
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    assert_eq!(text(&app.outcome("/").await), "no 7");
+    assert_eq!((fails.get(), panics.get()), (1, 2));
+}
+
+#[tokio::test]
+async fn retry_after_sets_the_delay() {
+    let count = Count::default();
+    let counted = count.clone();
+    let handler = async move |step: Step| {
+        step.run("limited", async || match counted.hit() {
+            1 => Err(StepError::retry_after("slow down", Duration::from_secs(600))),
+            _ => Ok(()),
+        })
+        .await?;
+        Ok::<_, StepError>("done")
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let first = app.get("/").await;
+    app.advance(Duration::from_secs(599)).await;
+    assert_eq!(count.get(), 1);
+    app.advance(Duration::from_secs(2)).await;
+    assert_eq!(count.get(), 2);
+    assert_eq!(text(&app.follow(first).await), "done");
+}
+
+#[tokio::test]
+async fn a_sleep_is_never_early_and_a_24_hour_one_takes_no_time_to_test() {
+    async fn handler(step: Step) -> Result<&'static str, StepError> {
+        step.sleep("day", "24h").await?;
+        Ok("morning")
+    }
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let start = app.clock.now();
+    let first = app.get("/").await;
+    let id = crate::support::run_id(&first);
+    app.advance(Duration::from_secs(24 * 3600) - Duration::from_micros(1)).await;
+    assert_eq!(app.onward.runs().get(id).await.unwrap().unwrap().summary.status, "suspended");
+    assert_eq!(text(&app.follow(first).await), "morning");
+    assert!(app.clock.now().since(start) >= Duration::from_secs(24 * 3600));
+}
+
+#[tokio::test]
+async fn a_bad_duration_is_an_error_that_names_it() {
+    async fn handler(step: Step) -> String {
+        step.sleep("nap", "soon").await.unwrap_err().to_string()
+    }
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let response = app.get("/").await;
+    assert!(text(&response).contains("\"soon\"") && text(&response).contains("nap"), "{}", text(&response));
+}
+
+#[tokio::test]
+async fn the_closure_can_know_its_attempt_and_a_key_that_stays() {
+    let keys = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = keys.clone();
+    let handler = async move |step: Step| {
+        let seen = seen.clone();
+        let n = step
+            .run_with("charge", async |cx| {
+                seen.lock().unwrap().push(cx.idempotency_key.clone());
+                if cx.attempt < 3 { Err(std::io::Error::other("again")) } else { Ok(cx.attempt) }
+            })
+            .await?;
+        Ok::<_, StepError>(n.to_string())
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    assert_eq!(text(&app.outcome("/").await), "3");
+    let keys = keys.lock().unwrap();
+    assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_step_that_takes_too_long_has_failed() {
+    let handler = async |step: Step| {
+        let error = step
+            .run("slow", async || {
+                std::future::pending::<()>().await;
+                Ok::<_, StepError>(())
+            })
+            .timeout("20ms")
+            .retries(0)
+            .await
+            .unwrap_err();
+        error.is_timeout().to_string()
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    assert_eq!(text(&app.outcome("/").await), "true");
+}
+
+#[tokio::test]
+async fn an_output_that_is_too_large_or_does_not_survive_json_is_the_steps_error() {
+    let handler = async |step: Step| {
+        let large = step.run("large", async || Ok::<_, StepError>("x".repeat(100))).await.unwrap_err();
+        let nan = step.run("nan", async || Ok::<_, StepError>(f64::NAN)).await.unwrap_err();
+        format!("{} {}", large.is_too_large(), nan.message().contains("JSON"))
+    };
+    let options = onward::Options::default().output_bytes_max(50);
+    let app = App::with(Onward::builder().defaults(options), |onward| onward.route("/", get(handler))).await;
+    assert_eq!(text(&app.outcome("/").await), "true true");
+}
+
+#[tokio::test]
+async fn one_id_for_two_kinds_is_reported_with_both_named() {
+    let handler = async |step: Step| {
+        step.run("both", async || Ok::<_, StepError>(())).await.unwrap();
+        let error = step.sleep("both", "1s").await.unwrap_err();
+        format!("{} {}", error.is_non_determinism(), error.message())
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let response = app.get("/").await;
+    assert!(
+        text(&response).starts_with("true") && text(&response).contains("sleep") && text(&response).contains("run")
+    );
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_outside_steps_is_retried_and_then_the_run_fails() {
+    let count = Count::default();
+    let (counted, steps) = (count.clone(), Count::default());
+    let ran = steps.clone();
+    let handler = async move |step: Step| -> Result<&'static str, StepError> {
+        step.run("once", async || Ok::<_, StepError>(steps.hit())).await?;
+        assert!(counted.hit() > 2, "boom");
+        Ok("third time")
+    };
+    let never = async |_: Step| -> &'static str { panic!("always") };
+    let app = App::new(|onward| {
+        Router::new().merge(onward.route("/", get(handler))).merge(onward.route("/never", get(never)))
+    })
+    .await;
+    assert_eq!(text(&app.outcome("/").await), "third time");
+    assert_eq!((count.get(), ran.get()), (3, 1));
+    let response = app.outcome("/never").await;
+    assert_eq!(response.status(), 500);
+    assert!(!text(&response).contains("always"));
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_long_as_a_whole_fails_with_504() {
+    let handler = async |step: Step| {
+        step.sleep("long", "2h").await?;
+        Ok::<_, StepError>("late")
+    };
+    let app = App::new(|onward| onward.endpoint().timeout("1h").route("/", get(handler))).await;
+    let start = app.clock.now();
+    let response = app.outcome("/").await;
+    assert_eq!(response.status(), 504);
+    assert!(app.clock.now().since(start) < Duration::from_secs(3700));
+}
+
+#[tokio::test]
+async fn an_endpoint_invokes_another_and_gets_its_response() {
+    let child = async |step: Step, axum::extract::Path(id): axum::extract::Path<u32>, body: String| {
+        step.sleep("work", "1h").await?;
+        Ok::<_, StepError>((http::StatusCode::CREATED, format!("{id}:{body}")))
+    };
+    let parent = async |step: Step| {
+        let request = http::Request::post("/child/7").body(bytes::Bytes::from("hi")).unwrap();
+        let response = step.invoke("call", "POST /child/{id}", request).await?;
+        let unknown = step.invoke("none", "POST /none", http::Request::new(bytes::Bytes::new())).await.unwrap_err();
+        let text = String::from_utf8_lossy(response.body()).into_owned();
+        Ok::<_, StepError>(format!("{} {text} {}", response.status(), unknown.message().contains("POST /none")))
+    };
+    let app = App::new(|onward| {
+        Router::new()
+            .merge(onward.route("/parent", get(parent)))
+            .merge(onward.route("/child/{id}", axum::routing::post(child)))
+    })
+    .await;
+    assert_eq!(text(&app.outcome("/parent").await), "201 Created 7:hi true");
+}
+
+#[tokio::test]
+async fn the_same_id_in_a_loop_gets_an_index() {
+    let handler = async |step: Step| {
+        let mut sum = 0;
+        for n in 0..3 {
+            sum += step.run("item", async || Ok::<_, StepError>(n)).await?;
+        }
+        Ok::<_, StepError>(format!("{sum} {}", step.run_id()))
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let response = app.get("/").await;
+    app.settle().await;
+    let id = text(&response).split(' ').nth(1).unwrap().parse().unwrap();
+    let detail = app.onward.runs().get(id).await.unwrap().unwrap();
+    let ids: Vec<_> = detail.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids, ["item", "item:1", "item:2"]);
+}
