@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use onward_core::{
     EndpointId, NodeId, RunId, StepKey, Timestamp,
     event::Event,
-    run::{Outcome, Status},
+    run::{Outcome, RunRecord, Status},
     store::{ClaimRequest, Control, RunFilter},
     waiter::Signal,
 };
@@ -31,10 +31,10 @@ pub(super) struct Model {
     /// The node that is here.
     node: Option<NodeId>,
     beat_at: Timestamp,
-    /// The runs as they are after the last operation.
-    runs: BTreeMap<RunId, Seen>,
-    /// Every run that was ever asked for and may still be there.
-    run_ids: Vec<RunId>,
+    /// The runs as they are listed after the last operation.
+    records: BTreeMap<RunId, RunRecord>,
+    /// The same runs, as far as they have been read.
+    seen: BTreeMap<RunId, Seen>,
     runs_made: u64,
     /// Steps that have waited, each with its run: a step waits once.
     waited: Vec<(RunId, StepKey)>,
@@ -49,8 +49,8 @@ impl Model {
             joined: 0,
             node: None,
             beat_at: fixture::at(0),
-            runs: BTreeMap::new(),
-            run_ids: Vec::new(),
+            records: BTreeMap::new(),
+            seen: BTreeMap::new(),
             runs_made: 0,
             waited: Vec::new(),
             steps_made: 0,
@@ -119,7 +119,8 @@ impl Model {
         if self.draws.chance(4) {
             return fixture::run_id(1_000_000);
         }
-        self.draws.pick(&self.run_ids).copied().unwrap_or(fixture::run_id(1_000_000))
+        let run_ids: Vec<RunId> = self.records.keys().copied().collect();
+        self.draws.pick(&run_ids).copied().unwrap_or(fixture::run_id(1_000_000))
     }
 
     /// A time around now, or none.
@@ -169,8 +170,9 @@ impl Model {
 
     /// Whether a claim of that many would have to choose between runs that are due at the same time.
     fn is_tied(&self, endpoints: &[EndpointId], limit: usize) -> bool {
-        let records = self.runs.values().map(|seen| &seen.record);
-        let mut due: Vec<Timestamp> = records
+        let mut due: Vec<Timestamp> = self
+            .records
+            .values()
             .filter(|record| record.status == Status::Suspended && endpoints.contains(&record.endpoint))
             .map(|record| record.due_at)
             .collect();
@@ -181,14 +183,8 @@ impl Model {
     /// Fails where a claim did not give the longest due run first.
     pub(super) fn check_claim_order(&self, answer: &Answer) {
         let Answer::Claimed { leases, .. } = answer else { return };
-        let due = |run_id: &RunId| self.runs.get(run_id).map(|seen| seen.record.due_at);
+        let due = |run_id: &RunId| self.records.get(run_id).map(|record| record.due_at);
         assert!(leases.iter().is_sorted_by_key(|(lease, _)| due(&lease.run_id)), "the longest due comes first");
-    }
-
-    /// Every run.
-    #[expect(clippy::unused_self, reason = "it reads as a question to the model")]
-    pub(super) fn all(&self) -> RunFilter {
-        RunFilter { limit: 100_000, ..RunFilter::default() }
     }
 
     fn filter(&mut self) -> RunFilter {
@@ -204,30 +200,58 @@ impl Model {
         }
     }
 
-    /// Takes in what an operation did. Gives the runs to look at.
-    pub(super) fn learn(&mut self, operation: &Operation, answer: &Answer) -> Vec<RunId> {
+    /// Takes in what an operation did and which runs are listed after it.
+    pub(super) fn learn(&mut self, operation: &Operation, answer: &Answer, listed: Answer) {
         match (operation, answer) {
             (Operation::Join(_), Answer::Joined) => {
                 self.node = Some(NodeId(self.joined));
                 self.joined += 1;
             }
             (Operation::Leave(node, _), Answer::Done) if self.node == Some(*node) => self.node = None,
-            (Operation::Checkpoint(checkpoint), _) => {
-                let made = checkpoint.start.iter().chain(&checkpoint.children).map(|new| new.run_id);
-                self.run_ids.extend(made);
+            _ => {}
+        }
+        let Answer::Listed(records, _) = listed else { return };
+        self.records = records.into_iter().map(|record| (record.run_id, record)).collect();
+        self.seen.retain(|run_id, _| self.records.contains_key(run_id));
+        self.waited.retain(|(run_id, _)| self.records.contains_key(run_id));
+    }
+
+    /// Every run.
+    pub(super) fn all(&self) -> Vec<RunId> {
+        self.records.keys().copied().collect()
+    }
+
+    /// The runs that an operation was about or that it woke, whether they are there or not.
+    #[expect(clippy::unused_self, reason = "it reads as a question to the model")]
+    pub(super) fn touched(&self, operation: &Operation, answer: &Answer) -> Vec<RunId> {
+        let mut touched = Vec::new();
+        match operation {
+            Operation::Checkpoint(checkpoint) => {
+                touched.push(checkpoint.lease.run_id);
+                touched.extend(checkpoint.start.iter().chain(&checkpoint.children).map(|new| new.run_id));
+            }
+            Operation::Control(run_id, ..) => touched.push(*run_id),
+            _ => {}
+        }
+        match answer {
+            Answer::Checkpointed(woken, _) | Answer::Woken(woken) => {
+                touched.extend(woken.iter().map(|woken| woken.run_id));
+            }
+            Answer::Claimed { leases, nudged, .. } => {
+                touched.extend(leases.iter().map(|(lease, _)| lease.run_id).chain(nudged.iter().copied()));
             }
             _ => {}
         }
-        self.run_ids.sort_unstable();
-        self.run_ids.dedup();
-        self.run_ids.clone()
+        touched.sort_unstable();
+        touched.dedup();
+        touched
     }
 
-    /// Takes in how the runs are now.
-    pub(super) fn see(&mut self, seen: Vec<Seen>) {
-        self.runs = seen.into_iter().map(|seen| (seen.record.run_id, seen)).collect();
-        self.run_ids.retain(|run_id| self.runs.contains_key(run_id));
-        self.waited.retain(|(run_id, _)| self.runs.contains_key(run_id));
+    /// Takes in how a run is now.
+    pub(super) fn see(&mut self, run_id: RunId, seen: Option<Seen>) {
+        if let Some(seen) = seen {
+            self.seen.insert(run_id, seen);
+        }
     }
 }
 

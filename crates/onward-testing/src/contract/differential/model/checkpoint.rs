@@ -36,7 +36,7 @@ impl Model {
             let lease = Lease { run_id: self.some_run(), fence: Fence(self.draws.below(4)), node };
             return Checkpoint::new(lease, self.now);
         }
-        let held: Vec<Lease> = self.runs.values().filter_map(|seen| held(&seen.record)).collect();
+        let held: Vec<Lease> = self.records.values().filter_map(held).collect();
         let start = held.is_empty() || flaw == Some(Flaw::KnownRun) || self.draws.chance(25);
         let held = if start { None } else { self.draws.pick(&held).copied() };
         let mut checkpoint = match held {
@@ -87,7 +87,7 @@ impl Model {
     /// Draws what a checkpoint does.
     fn fill(&mut self, checkpoint: &mut Checkpoint, flaw: Option<Flaw>) {
         let run_id = checkpoint.lease.run_id;
-        let (next, delivered) = match self.runs.get(&run_id) {
+        let (next, delivered) = match self.seen.get(&run_id) {
             Some(seen) if checkpoint.start.is_none() => {
                 (seen.journal.len(), seen.deliveries.iter().map(|delivery| delivery.step).collect())
             }
