@@ -26,7 +26,7 @@ CREATE TABLE onward_runs (
 CREATE UNIQUE INDEX onward_runs_run_id ON onward_runs (run_id);
 CREATE INDEX onward_runs_lane ON onward_runs (lane, due_at) WHERE lane IS NOT NULL;
 -- For lists by status; running runs are a lane, and nearly every other run is completed.
-CREATE INDEX onward_runs_listed ON onward_runs (status, run_id) WHERE status IN (1, 3, 4);
+CREATE INDEX onward_runs_listed ON onward_runs (status, run_id) WHERE status <> 0 AND status <> 2;
 
 -- id = key of the run * 2^20 + slot. Slot 0: request; slot n + 1: entry n; slot 2^20 - 1: outcome.
 CREATE TABLE onward_entries (

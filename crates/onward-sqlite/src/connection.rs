@@ -56,8 +56,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
 }
 
 fn open(place: &Place) -> rusqlite::Result<Connection> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = match place {
         Place::Memory => Connection::open_in_memory_with_flags(flags)?,
         Place::File(path) => Connection::open_with_flags(path, flags)?,
@@ -71,9 +70,7 @@ fn open(place: &Place) -> rusqlite::Result<Connection> {
 pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, StoreError> {
     let conn = open(place).map_err(store_error)?;
     if let Place::File(path) = place {
-        let mode: String = conn
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(store_error)?;
+        let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(store_error)?;
         if !mode.eq_ignore_ascii_case("wal") {
             return Err(unavailable(format!("{}: the file system cannot keep a write-ahead log", path.display())));
         }
@@ -113,9 +110,7 @@ pub(crate) fn checkpointer(place: &Place, options: &Options) -> Result<Connectio
 /// Brings the names of new files to disk.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| io_error("cannot sync the directory", dir, &error))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("cannot sync the directory", dir, &error))
 }
 
 /// Copies what it can of the log into the database; gives how many pages the log has, and how many are copied.

@@ -151,9 +151,7 @@ impl<'c> Engine<'c> {
         if let Some(number) = self.known.endpoints.get(endpoint) {
             return Ok(*number);
         }
-        self.conn
-            .prepare_cached("INSERT INTO onward_endpoints (name) VALUES (?1)")?
-            .execute([endpoint.as_str()])?;
+        self.conn.prepare_cached("INSERT INTO onward_endpoints (name) VALUES (?1)")?.execute([endpoint.as_str()])?;
         let number = self.conn.last_insert_rowid();
         self.known.endpoints.insert(endpoint.clone(), number);
         Ok(number)
@@ -166,11 +164,7 @@ impl<'c> Engine<'c> {
             return Err(found.map_or(StoreError::RunNotFound, |_| StoreError::LeaseLost).into());
         }
         let live = self.known.live.get_mut(&lease.run_id).expect("it was found above");
-        if live.fence == lease.fence && live.node == lease.node {
-            Ok(live)
-        } else {
-            Err(StoreError::LeaseLost.into())
-        }
+        if live.fence == lease.fence && live.node == lease.node { Ok(live) } else { Err(StoreError::LeaseLost.into()) }
     }
 
     /// Fails unless this is a run's newest lease.
@@ -189,11 +183,8 @@ impl Known {
     fn read(conn: &Connection) -> rusqlite::Result<Self> {
         let mut known = Self {
             next_key: conn.query_row("SELECT coalesce(max(key), 0) + 1 FROM onward_runs", [], |row| row.get(0))?,
-            last_received_at: conn.query_row(
-                "SELECT coalesce(max(received_at), 0) FROM onward_events",
-                [],
-                |row| row.get(0),
-            )?,
+            last_received_at: conn
+                .query_row("SELECT coalesce(max(received_at), 0) FROM onward_events", [], |row| row.get(0))?,
             ..Self::default()
         };
         let mut endpoints = conn.prepare_cached("SELECT id, name FROM onward_endpoints")?;

@@ -45,8 +45,9 @@ pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
 /// The same failure for each of a group.
 pub(crate) fn failed_commit(error: &rusqlite::Error) -> StoreError {
     let text: BoxError = error.to_string().into();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(text),
+    match (error, error.sqlite_error_code()) {
+        (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        | (rusqlite::Error::ToSqlConversionFailure(_), _) => StoreError::Corrupt(text),
         _ => StoreError::Unavailable(text),
     }
 }

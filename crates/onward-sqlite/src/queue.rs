@@ -66,6 +66,9 @@ impl<T: Send> Job for Call<T> {
         match work(engine) {
             Ok(value) => self.outcome = Some(Ok(value)),
             Err(Abort::Refused(error)) => self.outcome = Some(Err(error)),
+            Err(Abort::Damaged(error)) if self.care == Care::None => {
+                return Err(Undo::Group(rusqlite::Error::ToSqlConversionFailure(error.into())));
+            }
             Err(Abort::Damaged(error)) => {
                 self.outcome = Some(Err(error));
                 return Err(Undo::Savepoint);

@@ -124,9 +124,9 @@ pub(crate) fn decode_fact(bytes: &[u8]) -> Result<Fact, InvalidRecord> {
 
 /// The digest by which waiters for a value are found (FNV-1a). It only narrows the search: the matcher decides.
 pub(crate) fn text_digest(text: &str) -> i64 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     hash.cast_signed()
 }
 

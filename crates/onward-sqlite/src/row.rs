@@ -125,11 +125,7 @@ pub(crate) fn run_record(row: &Row<'_>) -> rusqlite::Result<(i64, RunRecord)> {
         node: row.get::<_, Option<i64>>(10)?.map(|node| NodeId(node.cast_unsigned())),
         parent: parent(row, 11, 12)?,
         request: Payload::default(),
-        outcome: status.is_final().then(|| Outcome {
-            status,
-            response: Payload::default(),
-            error: Payload::default(),
-        }),
+        outcome: status.is_final().then(|| Outcome { status, response: Payload::default(), error: Payload::default() }),
     };
     Ok((row.get(0)?, record))
 }

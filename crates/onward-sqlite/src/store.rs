@@ -170,12 +170,7 @@ impl Store for SqliteStore {
         self.call(Care::Savepoint, move |engine| engine.join(now))
     }
 
-    fn heartbeat(
-        &self,
-        node: NodeId,
-        _now: Timestamp,
-        _lease: Duration,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn heartbeat(&self, node: NodeId, _now: Timestamp, _lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
         self.call(Care::None, move |engine| engine.heartbeat(node))
     }
 

@@ -245,7 +245,7 @@ fn apply(job: &mut dyn Job, engine: &mut Engine<'_>) -> rusqlite::Result<()> {
         Ok(()) if savepoint => engine.release(),
         Ok(()) => Ok(()),
         Err(Undo::Savepoint) if savepoint => engine.undo(),
-        // Without a savepoint only reading can have failed: nothing of it was written.
+        // It is alone in its transaction, and undid what it did.
         Err(Undo::Savepoint) => Ok(()),
         Err(Undo::Group(error)) => Err(error),
     }

@@ -51,7 +51,7 @@ impl Prepared {
     }
 
     pub(crate) fn care(&self) -> Care {
-        if self.is_alone() && self.then == Then::Keep { Care::None } else { Care::Savepoint }
+        if self.is_alone() { Care::None } else { Care::Savepoint }
     }
 
     pub(crate) const fn lease(&self) -> &Lease {
@@ -105,7 +105,8 @@ impl Engine<'_> {
         for (place, child) in checkpoint.children.iter().enumerate() {
             let twice = checkpoint.children[..place].iter().chain(&checkpoint.start).any(|other| {
                 other.run_id == child.run_id
-                    || child.key.is_some() && other.key.as_ref().map(|key| key.digest) == child.key.as_ref().map(|key| key.digest)
+                    || child.key.is_some()
+                        && other.key.as_ref().map(|key| key.digest) == child.key.as_ref().map(|key| key.digest)
             });
             if twice || self.key_of(child.run_id)?.is_some() {
                 return Err(StoreError::LeaseLost.into());

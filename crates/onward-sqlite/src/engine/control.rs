@@ -59,9 +59,7 @@ impl Engine<'_> {
             return Err(corrupt("the journal is full").into());
         }
         self.append(run.key, &reset)?;
-        self.conn
-            .prepare_cached("DELETE FROM onward_entries WHERE id = ?1")?
-            .execute([row::outcome_id(run.key)])?;
+        self.conn.prepare_cached("DELETE FROM onward_entries WHERE id = ?1")?.execute([row::outcome_id(run.key)])?;
         let timeout_at = timeout_at.and_then(row::never_is_null);
         self.conn
             .prepare_cached("UPDATE onward_runs SET timeout_at = ?2 WHERE key = ?1")?

@@ -118,12 +118,7 @@ impl Engine<'_> {
     }
 
     /// Gives a signal to who waits for it.
-    pub(super) fn signal(
-        &mut self,
-        signal: &Signal,
-        now: Timestamp,
-        woken: &mut Vec<Woken>,
-    ) -> Done<Option<RunId>> {
+    pub(super) fn signal(&mut self, signal: &Signal, now: Timestamp, woken: &mut Vec<Woken>) -> Done<Option<RunId>> {
         let Some((key, step)) = self.signal_waiter(&signal.name)? else { return Ok(None) };
         self.remove_signal_waiter(&signal.name)?;
         self.deliver(key, step, now, &Fact::Signal(signal.data.clone()), woken)?;

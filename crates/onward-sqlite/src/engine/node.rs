@@ -16,9 +16,7 @@ impl Engine<'_> {
     /// Makes the newest node. The process owns the database, so the ones before are gone.
     pub(crate) fn join(&mut self, now: Timestamp) -> Done<NodeId> {
         self.suspend_all(now)?;
-        self.conn
-            .prepare_cached("INSERT INTO onward_nodes (joined_at) VALUES (?1)")?
-            .execute([now.as_micros()])?;
+        self.conn.prepare_cached("INSERT INTO onward_nodes (joined_at) VALUES (?1)")?.execute([now.as_micros()])?;
         let id = self.conn.last_insert_rowid();
         self.conn.prepare_cached("DELETE FROM onward_nodes WHERE id < ?1")?.execute([id])?;
         let node = NodeId(id.cast_unsigned());
@@ -86,11 +84,7 @@ impl Engine<'_> {
     }
 
     /// When it is due, its key and the place of its endpoint, of each run that may be claimed.
-    fn due(
-        &self,
-        lanes: &[(i64, onward_core::EndpointId)],
-        request: &ClaimRequest,
-    ) -> Done<Vec<(i64, i64, usize)>> {
+    fn due(&self, lanes: &[(i64, onward_core::EndpointId)], request: &ClaimRequest) -> Done<Vec<(i64, i64, usize)>> {
         let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
         let mut select = self.conn.prepare_cached(
             "SELECT due_at, key FROM onward_runs WHERE lane = ?1 AND due_at <= ?2 ORDER BY due_at, key LIMIT ?3",

@@ -42,26 +42,12 @@ impl Position {
     pub(super) fn suspended(fence: Fence, endpoint: i64, due_at: Timestamp, timeout_at: Option<i64>) -> Self {
         let due_at = due_at.as_micros().min(timeout_at.unwrap_or(i64::MAX));
         let due_at = row::never_is_null(Timestamp::from_micros(due_at));
-        Self {
-            status: Status::Suspended,
-            lane: due_at.map(|_| endpoint),
-            due_at,
-            finished_at: None,
-            fence,
-            node: None,
-        }
+        Self { status: Status::Suspended, lane: due_at.map(|_| endpoint), due_at, finished_at: None, fence, node: None }
     }
 
     pub(super) fn ended(fence: Fence, status: Status, now: Timestamp, retention: i64) -> Self {
         let due_at = row::never_is_null(now.after(row::retention(retention)));
-        Self {
-            status,
-            lane: due_at.map(|_| LANE_ENDED),
-            due_at,
-            finished_at: Some(now.as_micros()),
-            fence,
-            node: None,
-        }
+        Self { status, lane: due_at.map(|_| LANE_ENDED), due_at, finished_at: Some(now.as_micros()), fence, node: None }
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
@@ -92,9 +78,8 @@ impl Engine<'_> {
             "SELECT r.run_id, k.fingerprint FROM onward_keys k JOIN onward_runs r ON r.key = k.run \
              WHERE k.digest = ?1",
         )?;
-        let taken = select
-            .query_row([key.digest], |row| Ok((row::run_id(row, 0)?, row.get::<_, [u8; 32]>(1)?)))
-            .optional()?;
+        let taken =
+            select.query_row([key.digest], |row| Ok((row::run_id(row, 0)?, row.get::<_, [u8; 32]>(1)?))).optional()?;
         match taken {
             None => Ok(()),
             Some((run_id, fingerprint)) => {

@@ -1,0 +1,36 @@
+//! The contract of every store, in memory and in a file.
+
+use std::ops::Deref;
+
+use onward_sqlite::{Options, SqliteStore};
+use tempfile::TempDir;
+
+/// A store in a file of its own, which goes with it.
+#[derive(Debug)]
+struct InFile {
+    store: SqliteStore,
+    _dir: TempDir,
+}
+
+impl Deref for InFile {
+    type Target = SqliteStore;
+
+    fn deref(&self) -> &SqliteStore {
+        &self.store
+    }
+}
+
+fn in_file() -> InFile {
+    let dir = tempfile::tempdir().unwrap();
+    InFile { store: SqliteStore::open(dir.path().join("onward.db"), Options::new()).unwrap(), _dir: dir }
+}
+
+mod memory {
+    use onward_sqlite::SqliteStore;
+
+    onward_testing::store_contract!(SqliteStore::in_memory().unwrap());
+}
+
+mod file {
+    onward_testing::store_contract!(super::in_file());
+}
