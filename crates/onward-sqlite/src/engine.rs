@@ -48,7 +48,7 @@ struct Known {
     nudged: BTreeSet<RunId>,
     endpoints: BTreeMap<EndpointId, i64>,
     next_key: i64,
-    last_received_at: i64,
+    last_received_at: Option<i64>,
 }
 
 /// The statements that every run needs.

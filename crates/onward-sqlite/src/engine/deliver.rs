@@ -4,7 +4,7 @@ use onward_core::{
     RunId, StepKey, Timestamp,
     run::Status,
     store::Woken,
-    waiter::{Fact, Subject, Waiter},
+    waiter::{Delivery, Fact, Subject, Waiter},
 };
 use rusqlite::{OptionalExtension, params};
 
@@ -16,14 +16,7 @@ use crate::{
 
 impl Engine<'_> {
     /// Stores a fact for a run's step and wakes the run. A run that has ended gets nothing.
-    pub(super) fn deliver(
-        &mut self,
-        key: i64,
-        step: StepKey,
-        now: Timestamp,
-        fact: &Fact,
-        woken: &mut Vec<Woken>,
-    ) -> Done<()> {
+    pub(super) fn deliver(&mut self, key: i64, delivery: Delivery, now: Timestamp, woken: &mut Vec<Woken>) -> Done<()> {
         let Some(run) = self.stored(key)?.filter(|run| !run.status.is_final()) else { return Ok(()) };
         let stored = self
             .conn
@@ -31,7 +24,12 @@ impl Engine<'_> {
                 "INSERT INTO onward_deliveries (run, step, at, fact) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT (run, step) DO NOTHING",
             )?
-            .execute(params![key, step.to_bytes(), now.as_micros(), record::encode_fact(fact)])?;
+            .execute(params![
+                key,
+                delivery.step.to_bytes(),
+                delivery.at.as_micros(),
+                record::encode_fact(&delivery.fact)
+            ])?;
         if stored == 0 {
             return Ok(());
         }
@@ -65,8 +63,9 @@ impl Engine<'_> {
         match &waiter.subject {
             Subject::Event { matcher, since } => {
                 if let Some(since) = since {
-                    if let Some(event) = self.event_since(matcher, *since)? {
-                        return self.deliver(key, waiter.step, now, &Fact::Event(event), woken);
+                    if let Some((at, event)) = self.event_since(matcher, *since)? {
+                        let found = Delivery { step: waiter.step, at, fact: Fact::Event(event) };
+                        return self.deliver(key, found, now, woken);
                     }
                 }
                 let (path, text) =
@@ -88,11 +87,11 @@ impl Engine<'_> {
             Subject::Signal { name, replace } => {
                 if let Some((other, step)) = self.signal_waiter(name)? {
                     if (other, step) != (key, waiter.step) && !replace {
-                        return self.deliver(key, waiter.step, now, &Fact::SignalTaken, woken);
+                        return self.deliver(key, taken(waiter.step, now), now, woken);
                     }
                     self.remove_signal_waiter(name)?;
                     if (other, step) != (key, waiter.step) {
-                        self.deliver(other, step, now, &Fact::SignalTaken, woken)?;
+                        self.deliver(other, taken(step, now), now, woken)?;
                     }
                 }
                 self.conn
@@ -115,4 +114,8 @@ impl Engine<'_> {
         self.conn.prepare_cached("DELETE FROM onward_signal_waiters WHERE name = ?1")?.execute([name])?;
         Ok(())
     }
+}
+
+fn taken(step: StepKey, at: Timestamp) -> Delivery {
+    Delivery { step, at, fact: Fact::SignalTaken }
 }

@@ -7,7 +7,7 @@ use onward_core::{
         matching::{lookup, text_of},
     },
     store::Woken,
-    waiter::{Fact, Signal},
+    waiter::{Delivery, Fact, Signal},
 };
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
@@ -31,7 +31,8 @@ impl Engine<'_> {
 
     /// Stores an event, unless it is known, and gives it to each waiter that it matches.
     pub(super) fn accept(&mut self, event: &Event, now: Timestamp, woken: &mut Vec<Woken>) -> Done<()> {
-        let received_at = now.as_micros().max(self.known.last_received_at.saturating_add(1));
+        let after_last = self.known.last_received_at.map(|last| last.saturating_add(1));
+        let received_at = after_last.map_or(now.as_micros(), |after_last| now.as_micros().max(after_last));
         let stored = self
             .conn
             .prepare_cached(
@@ -42,24 +43,28 @@ impl Engine<'_> {
         if stored == 0 {
             return Ok(());
         }
-        self.known.last_received_at = received_at;
-        let mut json = None;
-        let mut fact = None;
-        let mut path = self.waited_path(&event.name, None)?;
-        while let Some(compared) = path {
-            let json = json.get_or_insert_with(|| event.to_json());
-            let text =
-                if compared.is_empty() { Some(String::new()) } else { lookup(json, &compared).and_then(text_of) };
+        self.known.last_received_at = Some(received_at);
+        let mut paths = self.waited_path(&event.name, None)?;
+        if paths.is_none() {
+            return Ok(());
+        }
+        let json = event.to_json();
+        let mut waiting = Vec::new();
+        while let Some(path) = paths {
+            let text = if path.is_empty() { Some(String::new()) } else { lookup(&json, &path).and_then(text_of) };
             if let Some(text) = text {
-                for (key, step) in self.matching(json, &event.name, &compared, &text)? {
-                    let fact = fact.get_or_insert_with(|| Fact::Event(Payload::from(json.to_string())));
-                    self.conn
-                        .prepare_cached("DELETE FROM onward_event_waiters WHERE run = ?1 AND step = ?2")?
-                        .execute(params![key, step.to_bytes()])?;
-                    self.deliver(key, step, now, fact, woken)?;
-                }
+                waiting.append(&mut self.matching(&json, &event.name, &path, &text)?);
             }
-            path = self.waited_path(&event.name, Some(&compared))?;
+            paths = self.waited_path(&event.name, Some(&path))?;
+        }
+        waiting.sort_unstable();
+        let fact = Fact::Event(Payload::from(json.to_string()));
+        let at = Timestamp::from_micros(received_at);
+        for (key, step) in waiting {
+            self.conn
+                .prepare_cached("DELETE FROM onward_event_waiters WHERE run = ?1 AND step = ?2")?
+                .execute(params![key, step.to_bytes()])?;
+            self.deliver(key, Delivery { step, at, fact: fact.clone() }, now, woken)?;
         }
         Ok(())
     }
@@ -81,8 +86,7 @@ impl Engine<'_> {
 
     fn matching(&self, event: &Value, name: &str, path: &str, text: &str) -> Done<Vec<(i64, StepKey)>> {
         let mut select = self.conn.prepare_cached(
-            "SELECT run, step, matcher FROM onward_event_waiters WHERE name = ?1 AND path = ?2 AND digest = ?3 \
-             ORDER BY run",
+            "SELECT run, step, matcher FROM onward_event_waiters WHERE name = ?1 AND path = ?2 AND digest = ?3",
         )?;
         let mut rows = select.query(params![name, path, record::text_digest(text)])?;
         let mut found = Vec::new();
@@ -97,9 +101,9 @@ impl Engine<'_> {
     }
 
     /// The earliest event received from `since` on that matches, as waiters get it.
-    pub(super) fn event_since(&self, matcher: &Matcher, since: Timestamp) -> Done<Option<Payload>> {
+    pub(super) fn event_since(&self, matcher: &Matcher, since: Timestamp) -> Done<Option<(Timestamp, Payload)>> {
         let mut select = self.conn.prepare_cached(
-            "SELECT id, ts, data FROM onward_events WHERE name = ?1 AND received_at >= ?2 ORDER BY received_at",
+            "SELECT id, ts, data, received_at FROM onward_events WHERE name = ?1 AND received_at >= ?2 ORDER BY received_at",
         )?;
         let mut rows = select.query(params![matcher.name, since.as_micros()])?;
         while let Some(columns) = rows.next()? {
@@ -111,7 +115,8 @@ impl Engine<'_> {
             };
             let json = event.to_json();
             if matcher.matches(&json) {
-                return Ok(Some(Payload::from(json.to_string())));
+                let received_at = Timestamp::from_micros(columns.get(3)?);
+                return Ok(Some((received_at, Payload::from(json.to_string()))));
             }
         }
         Ok(None)
@@ -121,7 +126,7 @@ impl Engine<'_> {
     pub(super) fn signal(&mut self, signal: &Signal, now: Timestamp, woken: &mut Vec<Woken>) -> Done<Option<RunId>> {
         let Some((key, step)) = self.signal_waiter(&signal.name)? else { return Ok(None) };
         self.remove_signal_waiter(&signal.name)?;
-        self.deliver(key, step, now, &Fact::Signal(signal.data.clone()), woken)?;
+        self.deliver(key, Delivery { step, at: now, fact: Fact::Signal(signal.data.clone()) }, now, woken)?;
         let mut select = self.conn.prepare_cached("SELECT run_id FROM onward_runs WHERE key = ?1")?;
         Ok(select.query_row([key], |row| row::run_id(row, 0)).optional()?)
     }

@@ -41,7 +41,8 @@ impl Engine<'_> {
     fn suspend_all(&mut self, now: Timestamp) -> Done<()> {
         self.conn
             .prepare_cached(
-                "UPDATE onward_runs SET status = 1, lane = endpoint, due_at = ?2, node = NULL WHERE lane = ?1",
+                "UPDATE onward_runs SET status = 1, lane = endpoint, due_at = min(?2, coalesce(timeout_at, ?2)), \
+                 node = NULL WHERE lane = ?1",
             )?
             .execute([LANE_RUNNING, now.as_micros()])?;
         self.known.live.clear();

@@ -4,7 +4,7 @@ use onward_core::{
     Fence, NodeId, RunId, Seq, StoreError, Timestamp,
     run::{IdempotencyKey, NewRun, Outcome, Parent, Status},
     store::Woken,
-    waiter::Fact,
+    waiter::{Delivery, Fact},
 };
 use rusqlite::{OptionalExtension, params};
 
@@ -186,7 +186,8 @@ impl Engine<'_> {
         self.hot.insert_entry.execute(params![row::outcome_id(key), data])?;
         let Some(parent) = parent else { return Ok(()) };
         let Some(parent_key) = self.key_of(parent.run_id)? else { return Ok(()) };
-        self.deliver(parent_key, parent.step, now, &Fact::Outcome(outcome.clone()), woken)
+        let told = Delivery { step: parent.step, at: now, fact: Fact::Outcome(outcome.clone()) };
+        self.deliver(parent_key, told, now, woken)
     }
 
     /// Removes all that a run waited for.

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use onward_sqlite::{Options, SqliteStore};
+use onward_testing::{MemoryStore, contract::differential};
 use tempfile::TempDir;
 
 /// A store in a file of its own, which goes with it.
@@ -23,6 +24,16 @@ impl Deref for InFile {
 fn in_file() -> InFile {
     let dir = tempfile::tempdir().unwrap();
     InFile { store: SqliteStore::open(dir.path().join("onward.db"), Options::new()).unwrap(), _dir: dir }
+}
+
+#[tokio::test]
+async fn it_does_what_the_store_in_memory_does() {
+    for seed in 0..24 {
+        differential(&MemoryStore::new(), &SqliteStore::in_memory().unwrap(), seed, 300).await;
+    }
+    for seed in 24..28 {
+        differential(&MemoryStore::new(), &*in_file(), seed, 300).await;
+    }
 }
 
 mod memory {
