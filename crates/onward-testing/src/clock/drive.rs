@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -22,8 +22,8 @@ const QUIET_TURNS: u32 = 32;
 const JUMPS_MAX: u32 = 1_000_000;
 
 /// How long something outside (a thread, a socket) may take while nobody sleeps: [`PATIENCE_TURNS`] times this.
-const PATIENCE: Duration = Duration::from_micros(100);
-const PATIENCE_TURNS: u32 = 100_000;
+const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE_TURNS: u32 = 10_000;
 
 impl ManualClock {
     /// Runs a future to its end. Whenever it waits, and all other tasks do so too, time jumps to the next deadline.
@@ -31,8 +31,8 @@ impl ManualClock {
     /// "All wait" is seen from outside: for 32 turns of the runtime nobody woke the future or touched the clock. That
     /// is sure on a runtime with one thread (a plain `#[tokio::test]`) with tasks that wait for each other and for
     /// this clock. Real sockets, files and timers take real time, for which the clock does not wait while somebody
-    /// sleeps on it; use fakes of them, or turn the clock by hand. Do not pause tokio's own time: it moves only while
-    /// the runtime has nothing to do, and this keeps it busy.
+    /// sleeps on it; use fakes of them, or turn the clock by hand. While nobody sleeps on it, the runtime is left idle,
+    /// so real timers fire, and those of a paused tokio do so at once.
     ///
     /// Dropping the future drops the driven one; time stays where it is.
     ///
@@ -110,7 +110,7 @@ pub(crate) async fn drive_until<F: Future>(
     stop: impl Fn() -> bool,
     mut future: Pin<&mut F>,
 ) -> Option<F::Output> {
-    let woken = Arc::new(Woken(AtomicBool::new(true)));
+    let woken = Arc::new(Woken { flag: AtomicBool::new(true), driver: Mutex::new(Waker::noop().clone()) });
     let waker = Waker::from(Arc::clone(&woken));
     let mut quiet = Quiet::default();
     let mut jumps = 0;
@@ -119,32 +119,43 @@ pub(crate) async fn drive_until<F: Future>(
         if stop() {
             return Poll::Ready(None);
         }
-        if woken.0.swap(false, Ordering::AcqRel) {
+        woken.report_to(cx.waker());
+        if woken.flag.swap(false, Ordering::AcqRel) {
             quiet = Quiet::default();
+            patience = 0;
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return Poll::Ready(Some(output));
             }
         }
-        if !quiet.turn(activity()) {
-            patience = 0;
-        } else if clock.advance_to_next().is_some() {
+        if quiet.turn(activity()) {
+            quiet = Quiet::default();
+            if clock.advance_to_next().is_none() {
+                patience += 1;
+                assert!(patience < PATIENCE_TURNS, "everything waits and nobody sleeps: the future will never end");
+                come_back(cx.waker().clone());
+                return Poll::Pending;
+            }
             jumps += 1;
+            patience = 0;
             assert!(
                 jumps < JUMPS_MAX,
                 "time jumped {jumps} times and the future has not ended; it is {:?}",
                 clock.now()
             );
-            quiet = Quiet::default();
-        } else {
-            patience += 1;
-            assert!(patience < PATIENCE_TURNS, "everything waits and nobody sleeps: the future will never end");
-            std::thread::sleep(PATIENCE);
         }
         // Why: it must come back without being woken, as nobody tells it that all are waiting.
         cx.waker().wake_by_ref();
         Poll::Pending
     })
     .await
+}
+
+/// Wakes after a moment and leaves the runtime idle until then, so that its own timers and sockets get their turn.
+fn come_back(waker: Waker) {
+    std::thread::spawn(move || {
+        std::thread::sleep(PATIENCE);
+        waker.wake();
+    });
 }
 
 /// Counts turns without a sign of life.
@@ -166,11 +177,25 @@ impl Quiet {
     }
 }
 
-/// Remembers that a future was woken; who drives it looks every turn.
-struct Woken(AtomicBool);
+/// Remembers that a future was woken, and wakes who drives it.
+struct Woken {
+    flag: AtomicBool,
+    driver: Mutex<Waker>,
+}
+
+impl Woken {
+    fn report_to(&self, waker: &Waker) {
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        if !driver.will_wake(waker) {
+            driver.clone_from(waker);
+        }
+    }
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
+        self.flag.store(true, Ordering::Release);
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        driver.wake();
     }
 }

@@ -136,6 +136,15 @@ async fn driving_waits_for_what_another_thread_does() {
     thread.join().unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn driving_lets_timers_of_the_runtime_fire_while_nobody_sleeps() {
+    let clock = ManualClock::new();
+    let start = clock.now();
+    let began = tokio::time::Instant::now();
+    clock.drive(tokio::time::sleep(SECOND * 3600)).await;
+    assert_eq!((began.elapsed(), clock.now()), (SECOND * 3600, start));
+}
+
 #[tokio::test]
 async fn advancing_through_gives_a_repeated_sleeper_each_of_its_turns() {
     let clock = ManualClock::new();
