@@ -1,0 +1,67 @@
+//! Requests: the plain handler, the floor, and the same handler durable.
+
+use crate::{Setup, aims::Aims, client::load, say, server::Server};
+
+const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
+
+pub(crate) async fn run(setup: &Setup, sync_us: f64, alone: &[(usize, f64)], aims: &mut Aims) {
+    let folder = setup.directory.join("http");
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    let server = Server::start(&folder).await;
+    say("handler        conn   req/s  of plain  steps/s   p50 ms   p99 ms p99.9 ms  µs CPU/step  bytes/step");
+    load(&server.address, "/steps/3", 16, setup.seconds).await;
+    for connections in CONNECTIONS {
+        let mut plain = 0.0;
+        let mut floor = 0.0;
+        for (name, path, steps) in [
+            ("plain", "/plain", 0_u32),
+            ("control-wal", "/control-wal", 3),
+            ("0 steps", "/steps/0", 0),
+            ("1 step", "/steps/1", 1),
+            ("3 steps", "/steps/3", 3),
+            ("10 steps", "/steps/10", 10),
+        ] {
+            let before = server.usage().await;
+            let load = load(&server.address, path, connections, setup.seconds).await;
+            let after = server.usage().await;
+            let rate = load.per_second;
+            let done = (load.latency.len() as f64 * f64::from(steps.max(1))).max(1.0);
+            let (cpu, bytes) = ((after.cpu - before.cpu) / done * 1e6, (after.written - before.written) / done);
+            if path == "/plain" {
+                plain = rate;
+            }
+            if path == "/control-wal" {
+                floor = rate;
+            }
+            say(&format!(
+                "{name:<12} {connections:>6} {rate:>7.0} {:>9.2} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {cpu:>12.1} {bytes:>11.0}",
+                rate / plain,
+                rate * f64::from(steps),
+                load.ms(50.0),
+                load.ms(99.0),
+                load.ms(99.9),
+            ));
+            match (connections, path) {
+                (64, "/steps/0") => aims.at_least("0 steps, of the plain handler's requests/s at 64", 0.9, rate / plain),
+                (1, "/steps/10") => {
+                    let step_us = load.ms(50.0) * 100.0;
+                    aims.at_most("µs a step adds at 1 connection (fdatasync p50 + 100 µs)", sync_us + 100.0, step_us);
+                }
+                (64, "/steps/3") => {
+                    aims.at_least("3 steps, of the plain handler's requests/s at 64", 0.35, rate / plain);
+                    aims.at_least("3 steps, of control-wal's requests/s at 64", 0.6, rate / floor);
+                    if let Some((_, alone)) = alone.iter().find(|(tasks, _)| *tasks == 64) {
+                        aims.at_least("3 steps, of the store alone's steps/s at 64", 0.6, rate * 3.0 / alone);
+                    }
+                }
+                (256, "/steps/3") => aims.at_most("p99 / p50 at 256 connections", 8.0, load.ms(99.0) / load.ms(50.0)),
+                _ => {}
+            }
+        }
+        say("");
+    }
+    let curve = server.json("/curve").await;
+    let hundred = |place: usize| curve[place].as_f64().unwrap_or(f64::NAN);
+    say(&format!("100 steps of one run: the first {:.1} ms, the tenth hundred {:.1} ms", hundred(0) / 1e3, hundred(9) / 1e3));
+    aims.at_most("steps 901 to 1,000 cost, of steps 1 to 100", 1.2, hundred(9) / hundred(0));
+}

@@ -1,0 +1,68 @@
+//! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | startup] [--quick]`.
+//!
+//! The server runs in a process of its own, so that its CPU time and writes are its own; the load comes from this one,
+//! on the same machine.
+
+mod aims;
+mod client;
+mod disk;
+mod event;
+mod http;
+mod server;
+mod sleep;
+mod startup;
+mod store;
+mod wal;
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::aims::Aims;
+
+/// What every part is told.
+pub(crate) struct Setup {
+    pub(crate) seconds: Duration,
+    pub(crate) quick: bool,
+    pub(crate) directory: PathBuf,
+}
+
+#[expect(clippy::print_stdout, reason = "it prints figures")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
+    if args.first().is_some_and(|arg| arg == "serve") {
+        runtime.block_on(server::serve(&args[1], &args[2]));
+        return;
+    }
+    let quick = args.iter().any(|arg| arg == "--quick");
+    let part = args.iter().find(|arg| !arg.starts_with("--")).map_or("all", String::as_str);
+    let directory = tempfile::tempdir_in(".").expect("this folder can be written to");
+    let setup = Setup {
+        seconds: Duration::from_millis(if quick { 1_000 } else { 3_000 }),
+        quick,
+        directory: directory.path().to_owned(),
+    };
+    let mut aims = Aims::default();
+    let is = |name| part == "all" || part == name;
+    runtime.block_on(async {
+        let sync = disk::fdatasync(&setup);
+        say(&format!("fdatasync after a 4 KiB append: p50 {:.0} µs, p99 {:.0} µs\n", sync.0, sync.1));
+        let alone = if is("http") || is("store") { store::alone(&setup).await } else { Vec::new() };
+        if is("http") {
+            http::run(&setup, sync.0, &alone, &mut aims).await;
+        }
+        if is("event") {
+            event::run(&setup, sync.0, &mut aims).await;
+        }
+        if is("sleep") {
+            sleep::run(&setup, &mut aims).await;
+        }
+        if is("startup") {
+            startup::run(&setup, &mut aims).await;
+        }
+    });
+    aims.print();
+}

@@ -1,0 +1,169 @@
+//! The server that is measured, in a process of its own.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{Json, Router, extract::Query, routing::get};
+use hdrhistogram::Histogram;
+use onward::{Onward, Step, StepError};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::{client::Connection, wal::Wal};
+
+/// About 150 bytes, as in the measured workload.
+fn output() -> Value {
+    json!({ "id": 4_200_042, "status": "accepted", "note": "x".repeat(100) })
+}
+
+async fn steps(step: &Step, count: u32) -> Result<Json<Value>, StepError> {
+    for _ in 0..count {
+        step.run("step", async || Ok::<_, StepError>(output())).await?;
+    }
+    Ok(Json(json!({ "steps": count })))
+}
+
+fn micros() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "lateness is measured against the wall clock")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0)
+}
+
+#[derive(serde::Deserialize)]
+struct Sleep {
+    ms: u64,
+}
+
+/// Serves until it is killed.
+pub(crate) async fn serve(address: &str, directory: &str) {
+    let directory = Path::new(directory);
+    let wal = Wal::open(&directory.join("control.wal"));
+    let control = async move || {
+        for _ in 0..3 {
+            let bytes = serde_json::to_vec(&output()).unwrap_or_default();
+            wal.append(bytes).await;
+        }
+        Json(json!({ "steps": 3 }))
+    };
+    let late = Arc::new(Mutex::new(Histogram::<u64>::new(3).expect("3 digits are allowed")));
+    let record = late.clone();
+    let sleep = async move |step: Step, Query(sleep): Query<Sleep>| {
+        let record = record.clone();
+        let start = step.run("start", async || Ok::<_, StepError>(micros())).await?;
+        step.sleep("nap", std::time::Duration::from_millis(sleep.ms)).await?;
+        let deadline = start + sleep.ms * 1000;
+        record.lock().saturating_record(micros().saturating_sub(deadline));
+        Ok::<_, StepError>("awake")
+    };
+    let event = async |step: Step| {
+        let event = step.wait_for_event::<Value>("wait", "bench/go").matching("data.id").await?;
+        Ok::<_, StepError>(event.map_or_else(String::new, |event| event.data["at"].to_string()))
+    };
+    let curve = async |step: Step| {
+        let mut took = Vec::new();
+        for _ in 0..10 {
+            let start = micros();
+            for _ in 0..100 {
+                step.run("step", async || Ok::<_, StepError>(output())).await?;
+            }
+            took.push(micros() - start);
+        }
+        Ok::<_, StepError>(Json(took))
+    };
+    let url = format!("sqlite:{}", directory.join("bench.db").display());
+    let onward = Onward::builder().parked_max(20_000).open(&url).await.expect("the store opens");
+    let sender = onward.clone();
+    let app = Router::new()
+        .route("/plain", get(async || Json(json!({ "steps": 0 }))))
+        .route("/control-wal", get(control))
+        .merge(onward.route("/steps/0", get(async |step: Step| steps(&step, 0).await)))
+        .merge(onward.route("/steps/1", get(async |step: Step| steps(&step, 1).await)))
+        .merge(onward.route("/steps/3", get(async |step: Step| steps(&step, 3).await)))
+        .merge(onward.route("/steps/10", get(async |step: Step| steps(&step, 10).await)))
+        .merge(onward.route("/curve", get(curve)))
+        .merge(onward.route("/sleep", get(sleep)))
+        .merge(onward.route("/event", get(event)))
+        .route(
+            "/send",
+            get(async move |Query(query): Query<Value>| {
+                let data = json!({ "id": query["id"], "at": micros() });
+                let _ = sender.send_event("bench/go", &data).await;
+                micros().to_string()
+            }),
+        )
+        .route("/late", get(async move || {
+            let mut late = late.lock();
+            let answer = json!([late.len(), late.value_at_quantile(0.5), late.value_at_quantile(0.99), late.max()]);
+            late.reset();
+            Json(answer)
+        }))
+        .route("/usage", get(async || Json(usage())))
+        .route("/wait", onward.proxy());
+    onward.serve(address, app).await.expect("the server serves");
+}
+
+/// CPU seconds, bytes written to disk, and resident KiB of this process.
+fn usage() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let stat = read("/proc/self/stat");
+    let ticks: f64 = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or("");
+        line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    json!([ticks / 100.0, field(&read("/proc/self/io"), "write_bytes:"), field(&read("/proc/self/status"), "VmRSS:")])
+}
+
+/// A server in a process of its own; killed when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: String,
+}
+
+/// What a server has used so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) cpu: f64,
+    pub(crate) written: f64,
+    pub(crate) rss_kib: f64,
+}
+
+impl Server {
+    pub(crate) async fn start(directory: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = free.expect("a port is free").to_string();
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut command = Command::new(program);
+        command.arg("serve").arg(&address).arg(directory).stdout(Stdio::null());
+        let child = command.spawn().expect("this program starts");
+        for _ in 0..2_000 {
+            if tokio::net::TcpStream::connect(&address).await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Self { child, address }
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let answer = Connection::open(&self.address).await.get(path).await;
+        serde_json::from_str(&answer.body).unwrap_or_default()
+    }
+
+    pub(crate) async fn usage(&self) -> Usage {
+        let used = self.json("/usage").await;
+        let number = |place: usize| used[place].as_f64().unwrap_or(0.0);
+        Usage { cpu: number(0), written: number(1), rss_kib: number(2) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,117 @@
+//! The architecture as a check: every arrow between crates is allowed, and nothing banned is reachable.
+
+use std::{collections::BTreeSet, process::Command};
+
+use serde_json::Value;
+
+/// Every published crate of ours, and all it may name of ours. `docs/ARCHITECTURE.md` says why.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("onward-core", &[]),
+    ("onward-protocol", &[]),
+    ("onward-scheduler", &["onward-core"]),
+    ("onward-sqlite", &["onward-core"]),
+    ("onward-testing", &["onward-core"]),
+    ("onward", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite"]),
+];
+
+/// Crates that nobody of ours may reach from these.
+const BANNED: &[(&str, &[&str])] = &[
+    ("onward-core", &["tokio", "axum", "hyper", "http", "rusqlite", "rand", "getrandom", "chrono"]),
+    ("onward-protocol", &["tokio", "axum", "hyper", "rusqlite", "onward-core"]),
+    ("onward-scheduler", &["axum", "hyper", "http", "rusqlite", "onward-protocol"]),
+    ("onward-sqlite", &["axum", "hyper", "http", "onward-scheduler", "onward-protocol"]),
+    ("onward-testing", &["axum", "hyper", "rusqlite", "onward-scheduler"]),
+];
+
+/// Crates whose own sources must not name these: the compiler would not notice.
+const UNNAMED: &[(&str, &[&str])] = &[("onward-core", &["std::fs", "std::net", "std::env", "SystemTime::now", "Instant::now"])];
+
+const LICENCES: &[&str] = &[
+    "MIT", "Apache-2.0", "BSD-3-Clause", "BSD-2-Clause", "ISC", "Zlib", "Unicode-3.0", "Unlicense", "0BSD", "CC0-1.0",
+    "Apache-2.0 WITH LLVM-exception", "CDLA-Permissive-2.0", "BSL-1.0", "MIT-0",
+];
+
+pub(crate) fn check(_: &[String]) -> Result<(), String> {
+    let metadata = metadata()?;
+    let mut wrong = Vec::new();
+    arrows(&metadata, &mut wrong);
+    reachable(&mut wrong)?;
+    named(&mut wrong)?;
+    licences(&metadata, &mut wrong);
+    if wrong.is_empty() { Ok(()) } else { Err(format!("the architecture is broken:\n  {}", wrong.join("\n  "))) }
+}
+
+fn metadata() -> Result<Value, String> {
+    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--locked"]).output();
+    let output = output.map_err(|error| format!("cargo metadata: {error}"))?;
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
+}
+
+fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
+/// Normal dependencies between crates of ours.
+fn arrows(metadata: &Value, wrong: &mut Vec<String>) {
+    let ours: BTreeSet<_> = packages(metadata).filter(|package| package["source"].is_null()).filter_map(|p| p["name"].as_str()).collect();
+    for package in packages(metadata) {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = ALLOWED.iter().find(|(own, _)| *own == name) else {
+            let unpublished = package["publish"].as_array().is_some_and(Vec::is_empty);
+            if ours.contains(name) && !unpublished {
+                wrong.push(format!("{name} is published and not in the list of arrows"));
+            }
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let to = dependency["name"].as_str().unwrap_or_default();
+            if dependency["kind"].is_null() && ours.contains(to) && !allowed.contains(&to) {
+                wrong.push(format!("{name} must not depend on {to}"));
+            }
+        }
+    }
+}
+
+fn reachable(wrong: &mut Vec<String>) -> Result<(), String> {
+    for (name, banned) in BANNED {
+        let output = Command::new("cargo")
+            .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package", name])
+            .output()
+            .map_err(|error| format!("cargo tree: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+        let reached: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        for each in banned.iter().filter(|each| reached.contains(**each)) {
+            wrong.push(format!("{name} must not reach {each}"));
+        }
+    }
+    Ok(())
+}
+
+fn named(wrong: &mut Vec<String>) -> Result<(), String> {
+    for (name, texts) in UNNAMED {
+        for file in crate::tidy::sources(&format!("crates/{name}/src"))? {
+            let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            for each in texts.iter().filter(|each| text.contains(**each)) {
+                wrong.push(format!("{} must not name {each}", file.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nothing enters that does not allow both of our licences.
+fn licences(metadata: &Value, wrong: &mut Vec<String>) {
+    for package in packages(metadata) {
+        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
+        let fits = licence.split(" AND ").all(|part| {
+            let part = part.trim_matches(['(', ')', ' ']);
+            part.split(" OR ").any(|one| LICENCES.contains(&one.trim_matches(['(', ')', ' '])))
+        });
+        if !fits {
+            wrong.push(format!("{} has the licence {licence:?}", package["name"].as_str().unwrap_or_default()));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The project's own commands: `cargo xtask` lists them.
+
+mod arrows;
+mod bench;
+mod check;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// A command: its name, what it does, and how.
+type Task = (&'static str, &'static str, fn(&[String]) -> Result<(), String>);
+
+const TASKS: &[Task] = &[
+    ("test", "format, lints, arrows, every test, docs: what CI runs", check::all),
+    ("arrows", "which crate may depend on which", arrows::check),
+    ("tidy", "sizes of files, and their first lines", tidy::check),
+    ("bench", "the benchmarks, with ratios against controls of the same run", bench::run),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let Some((_, _, task)) = TASKS.iter().find(|(name, _, _)| args.first().is_some_and(|arg| arg == name)) else {
+        for (name, what, _) in TASKS {
+            say(&format!("cargo xtask {name:<8} {what}"));
+        }
+        return if args.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    };
+    match task(&args[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "it is a command")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
