@@ -4,6 +4,12 @@
 //! `cargo run --release -p onward-sqlite --example throughput -- [seconds] [directory] [full|normal|off] [tasks]…`
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time on its own tasks")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
 
 use std::{
     io::{Seek, Write},
@@ -92,7 +98,7 @@ async fn measure(dir: &Path, tasks: usize, seconds: u64, durability: Durability)
         draws: AtomicU64::new(1),
         stop: AtomicBool::new(false),
     });
-    let cpu_before = cpu_seconds();
+    let (cpu_before, written_before) = (cpu_seconds(), bytes_written());
     let begun = Instant::now();
     let handles: Vec<_> = (0..tasks).map(|_| tokio::spawn(task(Arc::clone(&load)))).collect();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -103,18 +109,20 @@ async fn measure(dir: &Path, tasks: usize, seconds: u64, durability: Durability)
     }
     let elapsed = begun.elapsed().as_secs_f64();
     let cpu = cpu_seconds() - cpu_before;
+    let written = bytes_written() - written_before;
     latencies.sort_unstable();
     let at = |share: f64| f64::from(latencies[((latencies.len() - 1) as f64 * share) as usize]) / 1000.0;
     let rate = latencies.len() as f64 / elapsed;
     let log = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len()) / 1_000_000;
     println!(
         "{durability:?} N = {tasks:4}: {rate:7.0} steps/s, p50 {:6.2} ms, p99 {:6.2}, p99.9 {:6.2}, max {:6.2}, \
-         cpu {:5.1} us/step, log {log} MB",
+         cpu {:5.1} us/step, written {:4.0} B/step, log {log} MB",
         at(0.5),
         at(0.99),
         at(0.999),
         at(1.0),
         cpu * 1e6 / latencies.len() as f64,
+        written / latencies.len() as f64,
     );
     store.close().await;
     for suffix in ["", "-wal", "-shm", "-lock"] {
@@ -127,6 +135,13 @@ fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// All that this process has passed to `write`.
+fn bytes_written() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
 }
 
 /// What the disk alone takes: 4 KiB appended or overwritten, then `fdatasync`.

@@ -28,11 +28,14 @@ CREATE INDEX onward_runs_lane ON onward_runs (lane, due_at) WHERE lane IS NOT NU
 -- For lists by status; running runs are a lane, and nearly every other run is completed.
 CREATE INDEX onward_runs_listed ON onward_runs (status, run_id) WHERE status <> 0 AND status <> 2;
 
--- id = key of the run * 2^20 + slot. Slot 0: request; slot n + 1: entry n; slot 2^20 - 1: outcome.
+-- In the order in which they were written, whatever runs they belong to: a commit fills the last pages instead of
+-- touching one for each run. The index that finds a run's rows is small, so its hot pages are few.
 CREATE TABLE onward_entries (
-    id   INTEGER PRIMARY KEY,
-    data BLOB NOT NULL
+    id    INTEGER PRIMARY KEY,
+    place INTEGER NOT NULL,  -- key of the run * 2^20 + slot; slot 0: request; n + 1: entry n; 2^20 - 1: outcome
+    data  BLOB NOT NULL
 ) STRICT;
+CREATE UNIQUE INDEX onward_entries_place ON onward_entries (place);
 
 CREATE TABLE onward_keys (
     digest      BLOB PRIMARY KEY,

@@ -77,14 +77,13 @@ pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, Sto
     }
     // Full, too, is NORMAL for SQLite: the writer brings the log to disk itself, while the next group is applied.
     let synchronous = if options.durability == Durability::Off { "OFF" } else { "NORMAL" };
-    let mut pragmas = format!(
+    // 2^32 - 2 pages are all that SQLite can number.
+    let pages_max = options.pages_max.unwrap_or(u32::MAX - 1);
+    let pragmas = format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; \
-         PRAGMA foreign_keys = ON; PRAGMA cache_size = -{}; PRAGMA journal_size_limit = -1;",
+         PRAGMA foreign_keys = ON; PRAGMA cache_size = -{}; PRAGMA max_page_count = {pages_max};",
         options.cache_kib
     );
-    if let Some(pages) = options.pages_max {
-        pragmas.push_str(&format!(" PRAGMA max_page_count = {pages};"));
-    }
     conn.execute_batch(&pragmas).map_err(store_error)?;
     migrate(&conn)?;
     Ok(conn)

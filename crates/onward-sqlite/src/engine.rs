@@ -82,7 +82,7 @@ impl<'c> Engine<'c> {
                  timeout_at, retention, fence, node, parent_run, parent_step, key_digest) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?,
-            insert_entry: prepare("INSERT INTO onward_entries (id, data) VALUES (?1, ?2)")?,
+            insert_entry: prepare("INSERT INTO onward_entries (place, data) VALUES (?1, ?2)")?,
             update_run: prepare(
                 "UPDATE onward_runs SET status = ?2, lane = ?3, due_at = ?4, finished_at = ?5, fence = ?6, \
                  node = ?7 WHERE key = ?1",
@@ -221,13 +221,13 @@ impl Live {
     fn read(conn: &Connection, key: i64) -> rusqlite::Result<(RunId, Self)> {
         let mut select = conn.prepare_cached(
             "SELECT run_id, endpoint, fence, node, timeout_at, retention, parent_run, parent_step, \
-             (SELECT max(id) FROM onward_entries WHERE id >= ?2 AND id < ?3), \
+             (SELECT max(place) FROM onward_entries WHERE place >= ?2 AND place < ?3), \
              (SELECT count(*) FROM onward_deliveries WHERE run = ?1), \
              EXISTS (SELECT 1 FROM onward_event_waiters WHERE run = ?1) \
                OR EXISTS (SELECT 1 FROM onward_signal_waiters WHERE run = ?1) \
              FROM onward_runs WHERE key = ?1",
         )?;
-        select.query_row(params![key, row::request_id(key), row::outcome_id(key)], |columns| {
+        select.query_row(params![key, row::request_place(key), row::outcome_place(key)], |columns| {
             let next = match columns.get::<_, Option<i64>>(8)?.map(row::slot) {
                 Some(row::Slot::Entry(seq)) => seq.next(),
                 _ => Seq(0),

@@ -38,7 +38,7 @@ impl Default for Options {
             durability: Durability::Full,
             readers: 2,
             queue_len: 16_384,
-            cache_kib: 64 * 1024,
+            cache_kib: 16 * 1024,
             wal_pages: 8_192,
             pages_max: None,
         }
@@ -70,7 +70,8 @@ impl Options {
         self
     }
 
-    /// The most memory that the writer keeps pages in, in KiB; 64 MiB by default.
+    /// The most memory that the writer keeps pages in, in KiB; 16 MiB by default. What it does not hold the system does;
+    /// a large cache makes each commit slower.
     pub const fn cache_kib(mut self, cache_kib: u32) -> Self {
         self.cache_kib = cache_kib;
         self

@@ -100,6 +100,7 @@ pub(crate) struct Queue {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is another fact about another thread")]
 struct State {
     jobs: VecDeque<Box<dyn Job>>,
     writer_waits: bool,

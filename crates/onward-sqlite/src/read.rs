@@ -28,8 +28,8 @@ pub(crate) struct Journal {
 
 pub(crate) fn journal(conn: &Connection, key: i64) -> rusqlite::Result<Journal> {
     let mut select =
-        conn.prepare_cached("SELECT id, data FROM onward_entries WHERE id >= ?1 AND id <= ?2 ORDER BY id")?;
-    let mut rows = select.query([row::request_id(key), row::outcome_id(key)])?;
+        conn.prepare_cached("SELECT place, data FROM onward_entries WHERE place >= ?1 AND place <= ?2 ORDER BY place")?;
+    let mut rows = select.query([row::request_place(key), row::outcome_place(key)])?;
     let mut journal = Journal::default();
     while let Some(columns) = rows.next()? {
         let data = columns.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -67,14 +67,15 @@ pub(crate) fn load(conn: &Connection, run_id: RunId) -> Result<Option<Loaded>, S
 
 pub(crate) fn run(conn: &Connection, run_id: RunId) -> Result<Option<RunRecord>, StoreError> {
     let Some((key, mut record)) = record(conn, run_id).map_err(store_error)? else { return Ok(None) };
-    let mut select = conn.prepare_cached("SELECT data FROM onward_entries WHERE id = ?1").map_err(store_error)?;
-    let mut data = |id: i64| select.query_row([id], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(store_error);
-    record.request = data(row::request_id(key))?.map(Payload::from).unwrap_or_default();
-    if record.status.is_final() {
-        if let Some(data) = data(row::outcome_id(key))? {
-            let outcome = record::decode_outcome(&data).map_err(row::damaged_record).map_err(store_error)?;
-            record.outcome = Some(outcome);
-        }
+    let mut select = conn.prepare_cached("SELECT data FROM onward_entries WHERE place = ?1").map_err(store_error)?;
+    let mut data =
+        |place: i64| select.query_row([place], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(store_error);
+    record.request = data(row::request_place(key))?.map(Payload::from).unwrap_or_default();
+    if record.status.is_final()
+        && let Some(data) = data(row::outcome_place(key))?
+    {
+        let outcome = record::decode_outcome(&data).map_err(row::damaged_record).map_err(store_error)?;
+        record.outcome = Some(outcome);
     }
     Ok(Some(record))
 }

@@ -49,8 +49,10 @@ enum FactV1<'a> {
     Outcome(OutcomeV1<'a>),
 }
 
-fn encode(record: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(record, Vec::from([VERSION])).expect("a record of slices and numbers always encodes")
+fn encode(record: &impl Serialize, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 24);
+    bytes.push(VERSION);
+    postcard::to_extend(record, bytes).expect("a record of slices and numbers always encodes")
 }
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, InvalidRecord> {
@@ -66,11 +68,12 @@ fn payload(bytes: &[u8]) -> Payload {
 }
 
 pub(crate) fn encode_matcher(matcher: &Matcher) -> Vec<u8> {
-    encode(&MatcherV1 {
+    let record = MatcherV1 {
         name: &matcher.name,
         value: matcher.value.as_ref().map(|value| (value.path.as_str(), value.text.as_str())),
         when: matcher.when.as_ref().map(|when| (when.expression.as_str(), when.event.to_string())),
-    })
+    };
+    encode(&record, 128)
 }
 
 pub(crate) fn decode_matcher(bytes: &[u8]) -> Result<Matcher, InvalidRecord> {
@@ -97,7 +100,7 @@ fn outcome(record: &OutcomeV1<'_>) -> Result<Outcome, InvalidRecord> {
 }
 
 pub(crate) fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
-    encode(&outcome_record(outcome))
+    encode(&outcome_record(outcome), outcome.response.len() + outcome.error.len())
 }
 
 pub(crate) fn decode_outcome(bytes: &[u8]) -> Result<Outcome, InvalidRecord> {
@@ -105,12 +108,13 @@ pub(crate) fn decode_outcome(bytes: &[u8]) -> Result<Outcome, InvalidRecord> {
 }
 
 pub(crate) fn encode_fact(fact: &Fact) -> Vec<u8> {
-    encode(&match fact {
-        Fact::Event(event) => FactV1::Event(event.as_ref()),
-        Fact::Signal(data) => FactV1::Signal(data.as_ref()),
-        Fact::SignalTaken => FactV1::SignalTaken,
-        Fact::Outcome(outcome) => FactV1::Outcome(outcome_record(outcome)),
-    })
+    let (record, len) = match fact {
+        Fact::Event(event) => (FactV1::Event(event.as_ref()), event.len()),
+        Fact::Signal(data) => (FactV1::Signal(data.as_ref()), data.len()),
+        Fact::SignalTaken => (FactV1::SignalTaken, 0),
+        Fact::Outcome(outcome) => (FactV1::Outcome(outcome_record(outcome)), outcome.response.len()),
+    };
+    encode(&record, len)
 }
 
 pub(crate) fn decode_fact(bytes: &[u8]) -> Result<Fact, InvalidRecord> {

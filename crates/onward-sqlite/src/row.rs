@@ -22,17 +22,17 @@ const SLOT_OUTCOME: i64 = (1 << SLOT_BITS) - 1;
 pub(crate) const ENTRIES_MAX: u32 = (1 << SLOT_BITS) - 2;
 
 /// Where a run's request is kept.
-pub(crate) const fn request_id(key: i64) -> i64 {
+pub(crate) const fn request_place(key: i64) -> i64 {
     key << SLOT_BITS
 }
 
 /// Where a run's entry is kept.
-pub(crate) const fn entry_id(key: i64, seq: Seq) -> i64 {
+pub(crate) const fn entry_place(key: i64, seq: Seq) -> i64 {
     (key << SLOT_BITS) + seq.0 as i64 + 1
 }
 
 /// Where a run's outcome is kept: the last of its rows.
-pub(crate) const fn outcome_id(key: i64) -> i64 {
+pub(crate) const fn outcome_place(key: i64) -> i64 {
     (key << SLOT_BITS) + SLOT_OUTCOME
 }
 
@@ -43,9 +43,9 @@ pub(crate) enum Slot {
     Outcome,
 }
 
-/// What the row with this id is.
-pub(crate) fn slot(id: i64) -> Slot {
-    match id & SLOT_OUTCOME {
+/// What the row at this place is.
+pub(crate) fn slot(place: i64) -> Slot {
+    match place & SLOT_OUTCOME {
         0 => Slot::Request,
         SLOT_OUTCOME => Slot::Outcome,
         slot => Slot::Entry(Seq(u32::try_from(slot - 1).expect("a slot has 20 bits"))),

@@ -79,6 +79,7 @@ impl SqliteStore {
     /// It is locked: a second process, or a second handle, gets [`StoreError::Unavailable`]. So does who opens a file
     /// of another application or of a newer release; a file that is no database is [`StoreError::Corrupt`]. Blocks
     /// for a few milliseconds of file work.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for one store")]
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
         Self::start(&Place::File(path.as_ref().to_owned()), &options)
     }

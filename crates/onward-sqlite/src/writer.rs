@@ -184,7 +184,9 @@ impl Groups<'_> {
                 let _failed_again = engine.rollback().map_err(|error| {
                     self.queue.break_off(&format!("what is stored cannot be read back: {error}"));
                 });
-                group.into_iter().for_each(|job| job.refuse(failed_commit(&error)));
+                for job in group {
+                    job.refuse(failed_commit(&error));
+                }
             }
         }
         true
@@ -243,10 +245,9 @@ fn apply(job: &mut dyn Job, engine: &mut Engine<'_>) -> rusqlite::Result<()> {
     }
     match job.run(engine) {
         Ok(()) if savepoint => engine.release(),
-        Ok(()) => Ok(()),
         Err(Undo::Savepoint) if savepoint => engine.undo(),
-        // It is alone in its transaction, and undid what it did.
-        Err(Undo::Savepoint) => Ok(()),
+        // A call that is alone undid by itself what it did.
+        Ok(()) | Err(Undo::Savepoint) => Ok(()),
         Err(Undo::Group(error)) => Err(error),
     }
 }

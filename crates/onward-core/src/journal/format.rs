@@ -59,7 +59,14 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
         kind: kind_number(entry.kind),
         change,
     };
-    let start = Vec::from([VERSION]);
+    let len = match &entry.change {
+        Change::AttemptFailed { error, .. } | Change::Failed { error, .. } => error.len(),
+        Change::Succeeded { output, .. } => output.len(),
+        Change::Waiting { subject, .. } => subject.len(),
+        Change::Reset => 0,
+    };
+    let mut start = Vec::with_capacity(entry.step.name().len() + len + 48);
+    start.push(VERSION);
     postcard::to_extend(&record, start).expect("a record of slices and numbers always encodes")
 }
 

@@ -14,6 +14,7 @@ use crate::{
     engine::{Engine, Live, run::Position},
     error::{Done, corrupt},
     queue::Care,
+    record,
     row::{self, ENTRIES_MAX},
 };
 
@@ -30,13 +31,19 @@ pub(crate) struct Prepared {
     signals: Vec<Signal>,
     children: Vec<NewRun>,
     then: Then,
+    /// The outcome that `then` names, encoded.
+    outcome: Vec<u8>,
 }
 
 /// Encodes what a checkpoint appends.
 pub(crate) fn prepare(checkpoint: Checkpoint) -> Prepared {
     let Checkpoint { lease, now, start, entries, waiters, settled, events, signals, children, then } = checkpoint;
     let entries = entries.iter().map(|entry| (entry.seq, format::encode(entry))).collect();
-    Prepared { lease, now, start, entries, waiters, settled, events, signals, children, then }
+    let outcome = match &then {
+        Then::Finish(outcome) => record::encode_outcome(outcome),
+        Then::Keep | Then::Suspend { .. } => Vec::new(),
+    };
+    Prepared { lease, now, start, entries, waiters, settled, events, signals, children, then, outcome }
 }
 
 impl Prepared {
@@ -70,10 +77,10 @@ impl Engine<'_> {
         };
         let next = check_places(first, &checkpoint.entries)?;
         self.check_children(checkpoint)?;
-        if let Some(new) = &checkpoint.start {
-            if let Some(checkpointed) = self.start(new, checkpoint)? {
-                return Ok(checkpointed);
-            }
+        if let Some(new) = &checkpoint.start
+            && let Some(checkpointed) = self.start(new, checkpoint)?
+        {
+            return Ok(checkpointed);
         }
         let live = self.leased(&checkpoint.lease)?;
         live.next = next;
@@ -143,7 +150,8 @@ impl Engine<'_> {
             done.woken.push(Woken { run_id, node: None });
         }
         if let Then::Finish(outcome) = &checkpoint.then {
-            self.conclude(key, new.parent, outcome, checkpoint.now, &mut done.woken)?;
+            self.keep_outcome(key, &checkpoint.outcome)?;
+            self.tell_parent(new.parent, outcome, checkpoint.now, &mut done.woken)?;
         }
         Ok(Some(done))
     }
@@ -216,21 +224,23 @@ impl Engine<'_> {
                 Ok(())
             }
             Then::Finish(outcome) => {
-                self.finish(&checkpoint.lease, outcome, checkpoint.now, woken)?;
+                self.finish(checkpoint, outcome, woken)?;
                 woken.retain(|woken| woken.run_id != run_id);
                 Ok(())
             }
         }
     }
 
-    fn finish(&mut self, lease: &Lease, outcome: &Outcome, now: Timestamp, woken: &mut Vec<Woken>) -> Done<()> {
-        let live = self.leased(lease)?.clone();
-        self.known.remove(lease.run_id);
+    fn finish(&mut self, checkpoint: &Prepared, outcome: &Outcome, woken: &mut Vec<Woken>) -> Done<()> {
+        let now = checkpoint.now;
+        let live = self.leased(&checkpoint.lease)?.clone();
+        self.known.remove(checkpoint.lease.run_id);
         self.place(live.key, &Position::ended(live.fence, outcome.status, now, live.retention))?;
         if live.waits || live.deliveries > 0 {
             self.forget_waits(live.key)?;
         }
-        self.conclude(live.key, live.parent, outcome, now, woken)
+        self.keep_outcome(live.key, &checkpoint.outcome)?;
+        self.tell_parent(live.parent, outcome, now, woken)
     }
 
     /// Whether this is the node that is here.

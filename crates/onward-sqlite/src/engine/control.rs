@@ -14,7 +14,7 @@ use crate::{
         run::{Position, Stored},
     },
     error::{Done, corrupt},
-    read,
+    read, record,
     row::{self, ENTRIES_MAX},
 };
 
@@ -44,7 +44,8 @@ impl Engine<'_> {
         self.known.remove(run.run_id);
         self.place(run.key, &Position::ended(run.fence.next(), outcome.status, now, run.retention))?;
         self.forget_waits(run.key)?;
-        self.conclude(run.key, run.parent, outcome, now, &mut woken)?;
+        self.keep_outcome(run.key, &record::encode_outcome(outcome))?;
+        self.tell_parent(run.parent, outcome, now, &mut woken)?;
         Ok(woken)
     }
 
@@ -59,7 +60,9 @@ impl Engine<'_> {
             return Err(corrupt("the journal is full").into());
         }
         self.append(run.key, &reset)?;
-        self.conn.prepare_cached("DELETE FROM onward_entries WHERE id = ?1")?.execute([row::outcome_id(run.key)])?;
+        self.conn
+            .prepare_cached("DELETE FROM onward_entries WHERE place = ?1")?
+            .execute([row::outcome_place(run.key)])?;
         let timeout_at = timeout_at.and_then(row::never_is_null);
         self.conn
             .prepare_cached("UPDATE onward_runs SET timeout_at = ?2 WHERE key = ?1")?

@@ -16,7 +16,13 @@ use crate::{
 
 impl Engine<'_> {
     /// Stores a fact for a run's step and wakes the run. A run that has ended gets nothing.
-    pub(super) fn deliver(&mut self, key: i64, delivery: Delivery, now: Timestamp, woken: &mut Vec<Woken>) -> Done<()> {
+    pub(super) fn deliver(
+        &mut self,
+        key: i64,
+        delivery: &Delivery,
+        now: Timestamp,
+        woken: &mut Vec<Woken>,
+    ) -> Done<()> {
         let Some(run) = self.stored(key)?.filter(|run| !run.status.is_final()) else { return Ok(()) };
         let stored = self
             .conn
@@ -62,11 +68,11 @@ impl Engine<'_> {
     ) -> Done<()> {
         match &waiter.subject {
             Subject::Event { matcher, since } => {
-                if let Some(since) = since {
-                    if let Some((at, event)) = self.event_since(matcher, *since)? {
-                        let found = Delivery { step: waiter.step, at, fact: Fact::Event(event) };
-                        return self.deliver(key, found, now, woken);
-                    }
+                if let Some(since) = since
+                    && let Some((at, event)) = self.event_since(matcher, *since)?
+                {
+                    let found = Delivery { step: waiter.step, at, fact: Fact::Event(event) };
+                    return self.deliver(key, &found, now, woken);
                 }
                 let (path, text) =
                     matcher.value.as_ref().map_or(("", ""), |value| (value.path.as_str(), value.text.as_str()));
@@ -87,11 +93,11 @@ impl Engine<'_> {
             Subject::Signal { name, replace } => {
                 if let Some((other, step)) = self.signal_waiter(name)? {
                     if (other, step) != (key, waiter.step) && !replace {
-                        return self.deliver(key, taken(waiter.step, now), now, woken);
+                        return self.deliver(key, &taken(waiter.step, now), now, woken);
                     }
                     self.remove_signal_waiter(name)?;
                     if (other, step) != (key, waiter.step) {
-                        self.deliver(other, taken(step, now), now, woken)?;
+                        self.deliver(other, &taken(step, now), now, woken)?;
                     }
                 }
                 self.conn

@@ -64,7 +64,7 @@ impl Engine<'_> {
             self.conn
                 .prepare_cached("DELETE FROM onward_event_waiters WHERE run = ?1 AND step = ?2")?
                 .execute(params![key, step.to_bytes()])?;
-            self.deliver(key, Delivery { step, at, fact: fact.clone() }, now, woken)?;
+            self.deliver(key, &Delivery { step, at, fact: fact.clone() }, now, woken)?;
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Engine<'_> {
     pub(super) fn signal(&mut self, signal: &Signal, now: Timestamp, woken: &mut Vec<Woken>) -> Done<Option<RunId>> {
         let Some((key, step)) = self.signal_waiter(&signal.name)? else { return Ok(None) };
         self.remove_signal_waiter(&signal.name)?;
-        self.deliver(key, Delivery { step, at: now, fact: Fact::Signal(signal.data.clone()) }, now, woken)?;
+        self.deliver(key, &Delivery { step, at: now, fact: Fact::Signal(signal.data.clone()) }, now, woken)?;
         let mut select = self.conn.prepare_cached("SELECT run_id FROM onward_runs WHERE key = ?1")?;
         Ok(select.query_row([key], |row| row::run_id(row, 0)).optional()?)
     }

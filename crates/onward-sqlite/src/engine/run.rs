@@ -11,7 +11,6 @@ use rusqlite::{OptionalExtension, params};
 use crate::{
     engine::{Engine, Live},
     error::Done,
-    record,
     row::{self, LANE_ENDED, LANE_RUNNING},
 };
 
@@ -117,7 +116,7 @@ impl Engine<'_> {
         }
         self.known.next_key += 1;
         if !new.request.is_empty() {
-            self.hot.insert_entry.execute(params![row::request_id(key), new.request.as_ref()])?;
+            self.hot.insert_entry.execute(params![row::request_place(key), new.request.as_ref()])?;
         }
         if let Some(claim) = &new.key {
             self.conn
@@ -168,26 +167,29 @@ impl Engine<'_> {
     /// Appends to a journal.
     pub(super) fn append(&mut self, key: i64, entries: &[(Seq, Vec<u8>)]) -> Done<()> {
         for (seq, data) in entries {
-            self.hot.insert_entry.execute(params![row::entry_id(key, *seq), data])?;
+            self.hot.insert_entry.execute(params![row::entry_place(key, *seq), data])?;
         }
         Ok(())
     }
 
-    /// Keeps a run's outcome and tells its parent. The row itself is the caller's to move.
-    pub(super) fn conclude(
+    /// Keeps a run's outcome, encoded. The row itself is the caller's to move.
+    pub(super) fn keep_outcome(&mut self, key: i64, outcome: &[u8]) -> Done<()> {
+        self.hot.insert_entry.execute(params![row::outcome_place(key), outcome])?;
+        Ok(())
+    }
+
+    /// Gives an outcome to the step that waits for it, if one does.
+    pub(super) fn tell_parent(
         &mut self,
-        key: i64,
         parent: Option<Parent>,
         outcome: &Outcome,
         now: Timestamp,
         woken: &mut Vec<Woken>,
     ) -> Done<()> {
-        let data = record::encode_outcome(outcome);
-        self.hot.insert_entry.execute(params![row::outcome_id(key), data])?;
         let Some(parent) = parent else { return Ok(()) };
         let Some(parent_key) = self.key_of(parent.run_id)? else { return Ok(()) };
         let told = Delivery { step: parent.step, at: now, fact: Fact::Outcome(outcome.clone()) };
-        self.deliver(parent_key, told, now, woken)
+        self.deliver(parent_key, &told, now, woken)
     }
 
     /// Removes all that a run waited for.
@@ -205,8 +207,8 @@ impl Engine<'_> {
     /// Removes an ended run.
     pub(super) fn delete_run(&self, key: i64, key_digest: Option<[u8; 32]>) -> Done<()> {
         self.conn
-            .prepare_cached("DELETE FROM onward_entries WHERE id >= ?1 AND id <= ?2")?
-            .execute([row::request_id(key), row::outcome_id(key)])?;
+            .prepare_cached("DELETE FROM onward_entries WHERE place >= ?1 AND place <= ?2")?
+            .execute([row::request_place(key), row::outcome_place(key)])?;
         if let Some(digest) = key_digest {
             self.conn.prepare_cached("DELETE FROM onward_keys WHERE digest = ?1")?.execute([digest])?;
         }

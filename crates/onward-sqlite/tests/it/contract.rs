@@ -22,8 +22,9 @@ impl Deref for InFile {
 }
 
 fn in_file() -> InFile {
-    let dir = tempfile::tempdir().unwrap();
-    InFile { store: SqliteStore::open(dir.path().join("onward.db"), Options::new()).unwrap(), _dir: dir }
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    let store = SqliteStore::open(dir.path().join("onward.db"), Options::new()).expect("the store opens");
+    InFile { store, _dir: dir }
 }
 
 #[tokio::test]
