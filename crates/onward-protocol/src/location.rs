@@ -2,7 +2,8 @@
 
 /// The URL of a path or absolute URL with `runId` and `token` added to its query.
 ///
-/// With an origin (`https://host`) a path becomes absolute; without one it stays a path.
+/// With an origin (`https://host`) a path becomes absolute; without one it stays a path. The target keeps its query and
+/// its fragment, and what is in it already is not checked: it comes from the app.
 ///
 /// ```
 /// # use onward_protocol::location::resolve;
@@ -15,17 +16,35 @@ pub fn resolve(target: &str, origin: Option<&str>, run_id: &str, token: &str) ->
     };
     let mut url = String::new();
     if target.starts_with('/') && !target.starts_with("//") {
-        url.push_str(origin.unwrap_or(""));
+        url.push_str(origin.unwrap_or("").trim_end_matches('/'));
     }
-    url.push_str(target);
-    url.push(if target.contains('?') { '&' } else { '?' });
+    push_encoded(&mut url, target);
+    match target.split_once('?') {
+        None => url.push('?'),
+        Some((_, query)) if query.is_empty() || query.ends_with('&') => {}
+        Some(_) => url.push('&'),
+    }
     let mut pairs = form_urlencoded::Serializer::new(String::new());
     url.push_str(&pairs.append_pair("runId", run_id).append_pair("token", token).finish());
     if let Some(fragment) = fragment {
         url.push('#');
-        url.push_str(fragment);
+        push_encoded(&mut url, fragment);
     }
     url
+}
+
+/// Appends a part of a URL, with what no URL may hold (controls, spaces, quotes, letters beyond ASCII) encoded.
+fn push_encoded(url: &mut String, part: &str) {
+    for byte in part.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') {
+            url.push(char::from(byte));
+        } else {
+            url.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                url.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
+        }
+    }
 }
 
 /// The pairs of a query, decoded.
@@ -34,24 +53,4 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{query_pairs, resolve};
-
-    #[test]
-    fn a_location_keeps_its_query_and_fragment() {
-        for (target, origin, expected) in [
-            ("/wait", None, "/wait?runId=R&token=T%26"),
-            ("/wait#top", Some("http://h:1"), "http://h:1/wait?runId=R&token=T%26#top"),
-            ("https://other/w?x=1", Some("http://h"), "https://other/w?x=1&runId=R&token=T%26"),
-        ] {
-            assert_eq!(resolve(target, origin, "R", "T&"), expected);
-        }
-    }
-
-    #[test]
-    fn queries_are_decoded() {
-        let pairs: Vec<_> = query_pairs("a=1&b=x%20y&c").collect();
-        let expected = [("a", "1"), ("b", "x y"), ("c", "")];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-}
+mod tests;

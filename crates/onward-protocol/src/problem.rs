@@ -69,6 +69,8 @@ codes! {
     BodyTooLarge PAYLOAD_TOO_LARGE "body-too-large" "The request body is too large",
     /// The request body could not be read.
     BodyUnreadable BAD_REQUEST "body-unreadable" "The request body could not be read",
+    /// A header that the endpoint reads is not what it should be.
+    HeaderMalformed BAD_REQUEST "header-malformed" "A request header is malformed",
     /// The `Idempotency-Key` header is not a key.
     KeyMalformed BAD_REQUEST "key-malformed" "The Idempotency-Key header is malformed",
     /// The key belongs to another request.
@@ -79,6 +81,10 @@ codes! {
     TokenInvalid UNAUTHORIZED "token-invalid" "The run token is not valid",
     /// The run was cancelled.
     RunCancelled CONFLICT "run-cancelled" "The run was cancelled",
+    /// There is no such run.
+    RunNotFound NOT_FOUND "run-not-found" "There is no such run",
+    /// What was asked can be done to a run that has ended, and this one has not.
+    RunNotFinished CONFLICT "run-not-finished" "The run has not ended",
     /// The run is no longer kept.
     RunGone GONE "run-gone" "The run is no longer kept",
     /// The handler failed outside its steps.
@@ -93,6 +99,10 @@ codes! {
     ResponseTooLarge INTERNAL_SERVER_ERROR "response-too-large" "The response is too large to keep",
     /// The store cannot write now.
     StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "The request cannot be made durable now",
+    /// The process is shutting down.
+    ShuttingDown SERVICE_UNAVAILABLE "shutting-down" "The server is shutting down",
+    /// No endpoint has the id.
+    EndpointUnknown NOT_FOUND "endpoint-unknown" "There is no such endpoint",
     /// The endpoint was built with an option outside its limits.
     EndpointMisconfigured INTERNAL_SERVER_ERROR "endpoint-misconfigured" "The endpoint is misconfigured",
     /// A handler that needs durability was called outside of it.
@@ -186,22 +196,4 @@ impl Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Code, Problem};
-
-    #[test]
-    fn every_code_has_its_page() {
-        let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
-        for code in Code::ALL {
-            let page = pages.join(format!("{}.md", code.slug()));
-            assert!(page.is_file(), "{} is missing", page.display());
-        }
-    }
-
-    #[test]
-    fn a_problem_that_passes_says_when_to_come_back() {
-        let response = Problem::new(Code::StoreUnavailable).into_response();
-        assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(response.headers()["cache-control"], "no-store");
-    }
-}
+mod tests;
