@@ -24,11 +24,24 @@ const BANNED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose own sources must not name these: the compiler would not notice.
-const UNNAMED: &[(&str, &[&str])] = &[("onward-core", &["std::fs", "std::net", "std::env", "SystemTime::now", "Instant::now"])];
+const UNNAMED: &[(&str, &[&str])] =
+    &[("onward-core", &["std::fs", "std::net", "std::env", "SystemTime::now", "Instant::now"])];
 
 const LICENCES: &[&str] = &[
-    "MIT", "Apache-2.0", "BSD-3-Clause", "BSD-2-Clause", "ISC", "Zlib", "Unicode-3.0", "Unlicense", "0BSD", "CC0-1.0",
-    "Apache-2.0 WITH LLVM-exception", "CDLA-Permissive-2.0", "BSL-1.0", "MIT-0",
+    "MIT",
+    "Apache-2.0",
+    "BSD-3-Clause",
+    "BSD-2-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "Unlicense",
+    "0BSD",
+    "CC0-1.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "CDLA-Permissive-2.0",
+    "BSL-1.0",
+    "MIT-0",
 ];
 
 pub(crate) fn check(_: &[String]) -> Result<(), String> {
@@ -53,7 +66,8 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
 
 /// Normal dependencies between crates of ours.
 fn arrows(metadata: &Value, wrong: &mut Vec<String>) {
-    let ours: BTreeSet<_> = packages(metadata).filter(|package| package["source"].is_null()).filter_map(|p| p["name"].as_str()).collect();
+    let ours: BTreeSet<_> =
+        packages(metadata).filter(|package| package["source"].is_null()).filter_map(|p| p["name"].as_str()).collect();
     for package in packages(metadata) {
         let name = package["name"].as_str().unwrap_or_default();
         let Some((_, allowed)) = ALLOWED.iter().find(|(own, _)| *own == name) else {

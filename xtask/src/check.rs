@@ -5,7 +5,8 @@ use std::{process::Command, time::Duration};
 use crate::say;
 
 pub(crate) fn all(_: &[String]) -> Result<(), String> {
-    let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    let nextest =
+        Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
     let mut took = Vec::new();
     step(&mut took, "arrows", || crate::arrows::check(&[]))?;
     step(&mut took, "tidy", || crate::tidy::check(&[]))?;
@@ -15,7 +16,18 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
     })?;
     for features in ["", "axum", "sqlite", "fetch"] {
         step(&mut took, &format!("features [{features}]"), || {
-            let args = ["clippy", "--locked", "-p", "onward", "--no-default-features", "--features", features, "--", "-D", "warnings"];
+            let args = [
+                "clippy",
+                "--locked",
+                "-p",
+                "onward",
+                "--no-default-features",
+                "--features",
+                features,
+                "--",
+                "-D",
+                "warnings",
+            ];
             cargo(&args, &[])
         })?;
     }
@@ -36,7 +48,11 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn step(took: &mut Vec<(String, Duration)>, name: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+fn step(
+    took: &mut Vec<(String, Duration)>,
+    name: &str,
+    run: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
     say(&format!("== {name}"));
     #[expect(clippy::disallowed_methods, reason = "a person waits for it")]
     let start = std::time::Instant::now();

@@ -1,6 +1,9 @@
 //! What a reader can count on: files of a readable size that say in their first line what they are for.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The most lines of code a source file has; documentation and tests do not count.
 const CODE_LINES_MAX: usize = 500;
@@ -19,7 +22,8 @@ pub(crate) fn check(_: &[String]) -> Result<(), String> {
                 wrong.push(format!("{}: `foo.rs` beside `foo/`, never `mod.rs`", file.display()));
             }
             let is_test = file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs");
-            let (lines, most) = if is_test { (text.lines().count(), TEST_LINES_MAX) } else { (code(&text), CODE_LINES_MAX) };
+            let (lines, most) =
+                if is_test { (text.lines().count(), TEST_LINES_MAX) } else { (code(&text), CODE_LINES_MAX) };
             if lines > most {
                 wrong.push(format!("{}: {lines} lines, at most {most}", file.display()));
             }

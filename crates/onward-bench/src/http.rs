@@ -42,7 +42,9 @@ pub(crate) async fn run(setup: &Setup, sync_us: f64, alone: &[(usize, f64)], aim
                 load.ms(99.9),
             ));
             match (connections, path) {
-                (64, "/steps/0") => aims.at_least("0 steps, of the plain handler's requests/s at 64", 0.9, rate / plain),
+                (64, "/steps/0") => {
+                    aims.at_least("0 steps, of the plain handler's requests/s at 64", 0.9, rate / plain)
+                }
                 (1, "/steps/10") => {
                     let step_us = load.ms(50.0) * 100.0;
                     aims.at_most("µs a step adds at 1 connection (fdatasync p50 + 100 µs)", sync_us + 100.0, step_us);
@@ -62,6 +64,10 @@ pub(crate) async fn run(setup: &Setup, sync_us: f64, alone: &[(usize, f64)], aim
     }
     let curve = server.json("/curve").await;
     let hundred = |place: usize| curve[place].as_f64().unwrap_or(f64::NAN);
-    say(&format!("100 steps of one run: the first {:.1} ms, the tenth hundred {:.1} ms", hundred(0) / 1e3, hundred(9) / 1e3));
+    say(&format!(
+        "100 steps of one run: the first {:.1} ms, the tenth hundred {:.1} ms",
+        hundred(0) / 1e3,
+        hundred(9) / 1e3
+    ));
     aims.at_most("steps 901 to 1,000 cost, of steps 1 to 100", 1.2, hundred(9) / hundred(0));
 }

@@ -3,6 +3,12 @@
 //! The server runs in a process of its own, so that its CPU time and writes are its own; the load comes from this one,
 //! on the same machine.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "it measures real time on tasks of its own, and rounds what it prints"
+)]
+
 mod aims;
 mod client;
 mod disk;

@@ -28,7 +28,6 @@ async fn steps(step: &Step, count: u32) -> Result<Json<Value>, StepError> {
 }
 
 fn micros() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "lateness is measured against the wall clock")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(0)
 }
@@ -95,12 +94,15 @@ pub(crate) async fn serve(address: &str, directory: &str) {
                 micros().to_string()
             }),
         )
-        .route("/late", get(async move || {
-            let mut late = late.lock();
-            let answer = json!([late.len(), late.value_at_quantile(0.5), late.value_at_quantile(0.99), late.max()]);
-            late.reset();
-            Json(answer)
-        }))
+        .route(
+            "/late",
+            get(async move || {
+                let mut late = late.lock();
+                let answer = json!([late.len(), late.value_at_quantile(0.5), late.value_at_quantile(0.99), late.max()]);
+                late.reset();
+                Json(answer)
+            }),
+        )
         .route("/usage", get(async || Json(usage())))
         .route("/wait", onward.proxy());
     onward.serve(address, app).await.expect("the server serves");
@@ -110,7 +112,15 @@ pub(crate) async fn serve(address: &str, directory: &str) {
 fn usage() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let stat = read("/proc/self/stat");
-    let ticks: f64 = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+    let ticks: f64 = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|t| t.parse::<f64>().ok())
+        .sum();
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or("");
         line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0)

@@ -14,7 +14,8 @@ use onward_sqlite::{Options, SqliteStore};
 use crate::{Setup, say};
 
 pub(crate) fn checkpoint(node: NodeId, run: u128, seq: u32, start: bool) -> Checkpoint {
-    let run_id = RunId::new(Timestamp::from_micros(1_700_000_000_000_000 + i64::try_from(run / 1000).unwrap_or(0) * 1000), run);
+    let run_id =
+        RunId::new(Timestamp::from_micros(1_700_000_000_000_000 + i64::try_from(run / 1000).unwrap_or(0) * 1000), run);
     let lease = Lease { run_id, fence: Fence::FIRST, node };
     let now = Timestamp::from_micros(1_700_000_000_000_000);
     let mut checkpoint = Checkpoint::new(lease, now);

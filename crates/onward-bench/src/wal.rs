@@ -19,7 +19,9 @@ impl Wal {
             while let Ok(first) = queue.recv() {
                 let group: Vec<_> = std::iter::once(first).chain(queue.try_iter()).collect();
                 bytes.clear();
-                group.iter().for_each(|(each, _)| bytes.extend_from_slice(each));
+                for (each, _) in &group {
+                    bytes.extend_from_slice(each);
+                }
                 file.write_all(&bytes).expect("the disk has room");
                 file.sync_data().expect("the disk syncs");
                 for (_, done) in group {

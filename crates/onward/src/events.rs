@@ -166,9 +166,8 @@ where
     }
     let limit = onward.0.config.event_bytes_max;
     let malformed = |text| Problem::new(Code::EventMalformed).detail(Public::literal(text)).into_response();
-    let body = match crate::durable::read_body(request.into_body(), limit.saturating_add(64 * 1024)).await {
-        Ok(body) => body,
-        Err(_) => return Problem::new(Code::EventTooLarge).into_response(),
+    let Ok(body) = crate::durable::read_body(request.into_body(), limit.saturating_add(64 * 1024)).await else {
+        return Problem::new(Code::EventTooLarge).into_response();
     };
     // Why: an untagged enum cannot borrow raw JSON, so the shape is decided by the first byte.
     let many = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');

@@ -123,10 +123,8 @@ pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
 
 /// Joins an open store.
 pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, sqlite: Option<Sqlite>) -> Result<Onward, Error> {
-    let sealer = match builder.encryption.is_empty() {
-        true => None,
-        false => Some(Arc::new(Sealer::try_new(builder.encryption)?)),
-    };
+    let encrypted = !builder.encryption.is_empty();
+    let sealer = encrypted.then(|| Sealer::try_new(builder.encryption).map(Arc::new)).transpose()?;
     let store = match &sealer {
         Some(sealer) => Arc::new(SealedStore::new(store, Arc::clone(sealer))),
         None => store,

@@ -132,34 +132,26 @@ where
 {
     let context = Arc::clone(&execution.context);
     let mut parked: Option<Parked> = None;
-    loop {
-        let turn = poll_fn(|cx| match execution.poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Turn::Ended(ended)),
-            Poll::Pending if !execution.is_quiescent() => {
-                parked = None;
+    let turn = poll_fn(|cx| match execution.poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Turn::Ended(ended)),
+        Poll::Pending if !execution.is_quiescent() => {
+            parked = None;
+            Poll::Pending
+        }
+        Poll::Pending => match park(&context, &mut parked, execution.next_wake(), cx) {
+            Poll::Ready(()) => Poll::Ready(Turn::Suspend(execution.next_wake())),
+            Poll::Pending => {
+                slot = None;
                 Poll::Pending
             }
-            Poll::Pending => match park(&context, &mut parked, execution.next_wake(), cx) {
-                Poll::Ready(()) => Poll::Ready(Turn::Suspend(execution.next_wake())),
-                Poll::Pending => {
-                    slot = None;
-                    Poll::Pending
-                }
-            },
-        })
-        .await;
-        match turn {
-            Turn::Ended(ended) => {
-                conclude(&context, settle(&context, ended).await).await;
-                return;
-            }
-            Turn::Suspend(due_at) => {
-                let left = suspend_with(&context, Vec::new(), due_at.unwrap_or(Timestamp::NEVER)).await;
-                conclude(&context, left).await;
-                return;
-            }
-        }
-    }
+        },
+    })
+    .await;
+    let left = match turn {
+        Turn::Ended(ended) => settle(&context, ended).await,
+        Turn::Suspend(due_at) => suspend_with(&context, Vec::new(), due_at.unwrap_or(Timestamp::NEVER)).await,
+    };
+    conclude(&context, left).await;
 }
 
 enum Turn<T> {

@@ -4,7 +4,11 @@
 
 mod payments;
 
-use axum::{Json, Router, extract::State, routing::{get, post}};
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, post},
+};
 use bytes::Bytes;
 use onward::{Onward, RetryPolicy, Step, StepError, rusqlite::Connection};
 use serde::{Deserialize, Serialize};
@@ -12,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "clients call it `orderId`")]
 struct Order {
     order_id: String,
     item: String,
@@ -38,7 +43,11 @@ struct Config {
     payments: String,
 }
 
-async fn checkout(State(config): State<Config>, step: Step, Json(order): Json<Order>) -> Result<Json<Receipt>, StepError> {
+async fn checkout(
+    State(config): State<Config>,
+    step: Step,
+    Json(order): Json<Order>,
+) -> Result<Json<Receipt>, StepError> {
     // Commits in one transaction with the step's checkpoint: exactly once.
     let item = order.item.clone();
     let left = step.transaction("reserve-stock", move |db| reserve(db, &item)).await?;

@@ -1,5 +1,7 @@
 //! The real program, killed with -9 at seeded moments under load: P1, P2, P3, P4 and P6, checked from outside.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,

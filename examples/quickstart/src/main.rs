@@ -17,6 +17,7 @@ async fn greet(step: Step, Query(q): Query<Params>) -> Result<Json<String>, Step
 
 /// A dependency that fails at first.
 async fn find(name: &str, attempt: u32) -> Result<String, std::io::Error> {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     if attempt < 2 { Err(std::io::Error::other("directory is down")) } else { Ok(name.to_uppercase()) }
 }
 

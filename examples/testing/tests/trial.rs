@@ -1,5 +1,7 @@
 //! A day passes in no time, and the app survives being killed at every write.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::sync::Arc;
 
 use axum::{Router, body::Body};

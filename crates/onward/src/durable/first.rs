@@ -289,8 +289,7 @@ where
                 conclude(&own, Left::Outcome(settled, Box::pin(async { stored }))).await;
                 let _ = answer.send(if ok { Answer::Response(response) } else { Answer::Unavailable });
             }
-            Left::Suspended => drop(answer.send(Answer::Elsewhere)),
-            Left::Halted(Halt::LeaseLost) => drop(answer.send(Answer::Elsewhere)),
+            Left::Suspended | Left::Halted(Halt::LeaseLost) => drop(answer.send(Answer::Elsewhere)),
             Left::Halted(Halt::Store(error)) => {
                 halted(&own, &error);
                 let _ = answer.send(Answer::Unavailable);

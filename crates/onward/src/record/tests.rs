@@ -35,7 +35,7 @@ proptest! {
             peer: Some("127.0.0.1:80".parse().unwrap()),
             carried: vec![("user".to_owned(), vec![1, 2])],
         };
-        let stored = record.encode(|name| name != http::header::AUTHORIZATION);
+        let stored = record.encode(|name| name != header::AUTHORIZATION);
         let back = RequestRecord::decode(&stored).unwrap();
         prop_assert_eq!(&back.body, &record.body);
         prop_assert_eq!(&back.uri, &record.uri);

@@ -69,7 +69,7 @@ impl<T> WaitForEvent<'_, T> {
     }
 
     /// Only an event counts whose field at this path has this value (compared by its text).
-    pub fn equal_to(mut self, path: impl Into<String>, value: impl ToString) -> Self {
+    pub fn equal_to(mut self, path: impl Into<String>, value: impl std::fmt::Display) -> Self {
         self.options.equal_to = Some((path.into(), value.to_string()));
         self
     }

@@ -1,5 +1,7 @@
 //! The library from outside.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 mod answers;
