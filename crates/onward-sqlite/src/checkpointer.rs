@@ -14,6 +14,8 @@ use rusqlite::Connection;
 
 use crate::{connection, error::unavailable};
 
+/// The length at which the log is copied first.
+pub(crate) const PAGES_MIN: u32 = 1024;
 /// What is left when the writer may finish: copying it takes about a millisecond.
 const REST_PAGES: u32 = 128;
 /// How often the thread tries to catch up before it leaves the rest to the writer.
@@ -34,7 +36,9 @@ pub(crate) struct Checkpointer {
     state: Arc<(Mutex<State>, Condvar)>,
     pages: Arc<AtomicU32>,
     aim: u32,
+    aim_max: u32,
     trigger: u32,
+
     seen: u32,
     busy: bool,
 }
@@ -54,7 +58,7 @@ impl Checkpointer {
     pub(crate) fn start(
         conn: Connection,
         pages: Arc<AtomicU32>,
-        aim: u32,
+        aim_max: u32,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let shared = Arc::clone(&state);
@@ -62,14 +66,17 @@ impl Checkpointer {
             .name("onward-sqlite-wal".to_owned())
             .spawn(move || serve(&conn, &shared))
             .map_err(|error| unavailable(format!("cannot start the checkpointer: {error}")))?;
-        Ok((Self { state, pages, aim, trigger: aim, seen: 0, busy: false }, handle))
+        let aim = aim_max.min(PAGES_MIN);
+        Ok((Self { state, pages, aim, aim_max, trigger: aim, seen: 0, busy: false }, handle))
     }
 
     /// Looks at the log after a commit of the writer, whose connection this is.
     pub(crate) fn look(&mut self, conn: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.seen {
-            // The log began anew.
+            // The log began anew. Long laps cost less, but the file grows by appends, which cost more: so, little by
+            // little.
+            self.aim = self.aim.saturating_mul(2).min(self.aim_max);
             self.trigger = self.aim;
         }
         self.seen = pages;

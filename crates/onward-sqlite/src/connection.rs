@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +15,9 @@ use crate::{
     migrate::migrate,
     options::{Durability, Options},
 };
+
+/// A page of the log, with its header.
+const FRAME_BYTES: u64 = 4096 + 24;
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -110,6 +113,15 @@ pub(crate) fn checkpointer(place: &Place, options: &Options) -> Result<Connectio
 pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("cannot sync the directory", dir, &error))
+}
+
+/// Fills the log's file with zeros up to `pages`, which SQLite takes for its end: bringing an overwrite to disk takes
+/// half the time of an append.
+pub(crate) fn fill_log(mut log: &File, pages: u32) -> io::Result<()> {
+    let from = log.seek(SeekFrom::End(0))?;
+    let len = (u64::from(pages) * FRAME_BYTES).saturating_sub(from);
+    io::copy(&mut io::repeat(0).take(len), &mut log)?;
+    log.sync_all()
 }
 
 /// Copies what it can of the log into the database; gives how many pages the log has, and how many are copied.

@@ -18,7 +18,7 @@ use onward_core::StoreError;
 use rusqlite::Connection;
 
 use crate::{
-    checkpointer::Checkpointer,
+    checkpointer::{self, Checkpointer},
     connection::{self, Place},
     engine::Engine,
     error::{failed_commit, store_error, unavailable},
@@ -102,6 +102,8 @@ impl Writer {
                 .write(true)
                 .open(&log_path)
                 .map_err(|error| unavailable(format!("cannot open {}: {error}", log_path.display())))?;
+            // A disk that is too full for it is met, and told, by the first write.
+            let _ = connection::fill_log(&log, options.wal_pages.min(checkpointer::PAGES_MIN));
             let log = Arc::new(log);
             self.log = Some(Arc::clone(&log));
             let queue = Arc::clone(&self.queue);
