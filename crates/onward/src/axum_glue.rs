@@ -23,8 +23,7 @@ use crate::{
     Cors, Onward, Step, StepError,
     durable::any_body,
     endpoint::{AnyBody, Call},
-    error::{BoxError, ErrorKind},
-    step::Failure,
+    error::BoxError,
 };
 
 /// A method router as one handler, so that one service has all methods of a route, and its state.
@@ -150,23 +149,9 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Step {
 }
 
 impl IntoResponse for StepError {
-    /// `500 application/problem+json`, without anything of what is inside. The run counts as failed.
+    /// See [`StepError::to_response`].
     fn into_response(self) -> Response {
-        let mut response = self.to_response().map(Body::from);
-        response.extensions_mut().insert(Failure(self));
-        response
-    }
-}
-
-impl StepError {
-    /// The response that this error becomes where a handler does not handle it.
-    pub(crate) fn to_response(&self) -> http::Response<Bytes> {
-        let code = match self.kind() {
-            ErrorKind::NonDeterminism => Code::NonDeterminism,
-            _ => Code::StepFailed,
-        };
-        tracing::warn!(step = self.step().unwrap_or_default(), kind = ?self.kind(), "a handler failed with a step's error");
-        Problem::new(code).into_response()
+        self.to_response().map(Body::from)
     }
 }
 
@@ -204,7 +189,7 @@ impl Onward {
         let onward = self.clone();
         any(move |request: Request| {
             let onward = onward.clone();
-            async move { crate::events::accept(&onward, request).await.map(Body::from) }
+            async move { onward.accept_events(request).await.map(Body::from) }
         })
     }
 }

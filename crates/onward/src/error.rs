@@ -2,11 +2,16 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+use bytes::Bytes;
+use http::Response;
 use onward_core::{
     InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, StoreError, event::InvalidExpression,
     run::machine::InvalidStep,
 };
+use onward_protocol::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
+
+use crate::step::Failure;
 
 /// A boxed error, as a source.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -202,8 +207,25 @@ impl StepError {
         self.0.retry_after
     }
 
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.0.kind
+    /// The response that this error becomes where a handler does not handle it: `500 application/problem+json`,
+    /// without anything of what is inside. The run counts as failed.
+    ///
+    /// axum handlers return the error itself; a service without axum answers with this.
+    ///
+    /// ```
+    /// let response = onward::StepError::fail("the password is hunter2").to_response();
+    /// assert_eq!(response.status(), 500);
+    /// assert!(!String::from_utf8_lossy(response.body()).contains("hunter2"));
+    /// ```
+    pub fn to_response(&self) -> Response<Bytes> {
+        let code = match self.0.kind {
+            ErrorKind::NonDeterminism => Code::NonDeterminism,
+            _ => Code::StepFailed,
+        };
+        tracing::warn!(step = self.step().unwrap_or_default(), kind = ?self.0.kind, "a handler failed with a step's error");
+        let mut response = Problem::new(code).into_response();
+        response.extensions_mut().insert(Failure(self.clone()));
+        response
     }
 
     pub(crate) fn at_step(mut self, step: impl fmt::Display) -> Self {

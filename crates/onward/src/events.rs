@@ -152,8 +152,21 @@ struct Accepted {
     ids: Vec<String>,
 }
 
-/// Answers a request to the events route.
-pub(crate) async fn accept<B>(onward: &Onward, request: Request<B>) -> Response<Bytes>
+impl Onward {
+    /// Answers a request to the events route, for apps that route by hand; `Onward::events` is it as an axum route.
+    ///
+    /// `POST` a JSON object `{"name", "data", "id"?, "ts"?}` or an array of 1 to 1,000 of them, and get `{"ids"}` once
+    /// they are stored.
+    pub async fn accept_events<B>(&self, request: Request<B>) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        accept(self, request).await
+    }
+}
+
+async fn accept<B>(onward: &Onward, request: Request<B>) -> Response<Bytes>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,

@@ -46,6 +46,10 @@ pub(crate) struct Shared {
         expect(dead_code, reason = "only a SQLite store can commit users' own writes")
     )]
     pub(crate) sqlite: Option<Sqlite>,
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "its store seals; only transactions seal by themselves")
+    )]
     pub(crate) sealer: Option<Arc<Sealer>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hub: Arc<Hub>,
@@ -94,30 +98,35 @@ impl std::fmt::Debug for Onward {
 }
 
 /// Opens the store that a URL names, and joins it.
+#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "a build without stores has none to open"))]
 pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
+    #[cfg(feature = "sqlite")]
+    if let Some(store) = open_sqlite(builder.durability, kind, rest).await? {
+        return join(builder, Arc::new(store.clone()), Some(store)).await;
+    }
+    drop(builder);
+    let text =
+        format!("{kind:?} with {rest:?} is not a store this build can open; give \"sqlite:PATH\" or \"memory:\"");
+    Err(Error::config(text))
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(durability: crate::Durability, kind: &str, rest: &str) -> Result<Option<Sqlite>, Error> {
+    let durability = match durability {
+        crate::Durability::Full => onward_sqlite::Durability::Full,
+        crate::Durability::Relaxed => onward_sqlite::Durability::Normal,
+        crate::Durability::Off => onward_sqlite::Durability::Off,
+    };
     match (kind, rest) {
-        #[cfg(feature = "sqlite")]
         ("sqlite", path) if !path.is_empty() => {
-            let durability = match builder.durability {
-                crate::Durability::Full => onward_sqlite::Durability::Full,
-                crate::Durability::Relaxed => onward_sqlite::Durability::Normal,
-                crate::Durability::Off => onward_sqlite::Durability::Off,
-            };
-            let options = onward_sqlite::Options::new().durability(durability);
             let path = path.strip_prefix("//").unwrap_or(path).to_owned();
-            let opened = tokio::task::spawn_blocking(move || onward_sqlite::SqliteStore::open(path, options)).await;
-            let store = opened.map_err(|_| Error::invalid("the runtime is shutting down"))??;
-            join(builder, Arc::new(store.clone()), Some(store)).await
+            let options = onward_sqlite::Options::new().durability(durability);
+            let opened = tokio::task::spawn_blocking(move || Sqlite::open(path, options)).await;
+            Ok(Some(opened.map_err(|_| Error::invalid("the runtime is shutting down"))??))
         }
-        #[cfg(feature = "sqlite")]
-        ("memory", "") => {
-            let store = onward_sqlite::SqliteStore::in_memory()?;
-            join(builder, Arc::new(store.clone()), Some(store)).await
-        }
-        _ => Err(Error::config(format!(
-            "{kind:?} is not a store this build can open; give \"sqlite:PATH\" or \"memory:\""
-        ))),
+        ("memory", "") => Ok(Some(Sqlite::in_memory()?)),
+        _ => Ok(None),
     }
 }
 

@@ -16,13 +16,10 @@ async fn work(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, In
         Some(step) => count(&step).await,
         None => Err(StepError::fail("the service is not durable")),
     };
-    let (status, text) = match done {
-        Ok(text) => (200, text),
-        Err(_) => (500, "failed\n".to_owned()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-    Ok(response)
+    Ok(match done {
+        Ok(text) => Response::new(Full::new(Bytes::from(text))),
+        Err(error) => error.to_response().map(Full::new),
+    })
 }
 
 async fn count(step: &Step) -> Result<String, StepError> {
