@@ -1,3 +1,9 @@
 //! The store from outside.
 
+mod commit;
 mod contract;
+mod opening;
+mod power_loss;
+mod restart;
+mod support;
+mod transact;

@@ -1,0 +1,133 @@
+//! What is there after the process ended and began anew.
+
+use onward_core::{
+    Fence, Store, StoreError, Timestamp,
+    run::Status,
+    store::{Checkpoint, Lease, Then},
+};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    let first = start(&store, node, 1).await;
+    store.checkpoint(appending(first, 0, "done")).await.unwrap();
+    finish(&store, first, Status::Completed).await.unwrap();
+    let second = start(&store, node, 2).await;
+    store.checkpoint(appending(second, 0, "half")).await.unwrap();
+    let before = (load(&store, 1).await.unwrap(), load(&store, 2).await.unwrap());
+    store.close().await;
+
+    let store = place.open();
+    let after = (load(&store, 1).await.unwrap(), load(&store, 2).await.unwrap());
+    assert_eq!((before.0.record, before.0.journal), (after.0.record, after.0.journal));
+    assert_eq!((before.1.record, before.1.journal), (after.1.record, after.1.journal));
+}
+
+#[tokio::test]
+async fn a_run_that_was_running_is_due_at_once_for_the_next_node_and_no_other_run_is() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    start(&store, node, 1).await;
+    let sleeping = start(&store, node, 2).await;
+    let then = Then::Suspend { due_at: at(100) };
+    store.checkpoint(Checkpoint { then, ..Checkpoint::new(sleeping, at(1)) }).await.unwrap();
+    let ended = start(&store, node, 3).await;
+    finish(&store, ended, Status::Completed).await.unwrap();
+    store.close().await;
+
+    let store = place.open();
+    let next = join(&store).await;
+    assert!(next > node);
+    let claims = claim(&store, next, at(50)).await;
+    let expected = Lease { run_id: run_id(1), fence: Fence(2), node: next };
+    assert_eq!(claims.leases, [(expected, endpoint())]);
+    assert_eq!(claims.next_due_at, Some(at(100)));
+}
+
+#[tokio::test]
+async fn the_lease_of_the_process_before_is_void() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    let stale = start(&store, node, 1).await;
+    store.close().await;
+
+    let store = place.open();
+    let next = join(&store).await;
+    assert_ne!(next, node);
+    let written = store.checkpoint(appending(stale, 0, "late")).await;
+    assert!(matches!(written, Err(StoreError::LeaseLost)), "{written:?}");
+    assert_eq!(entries(&store, 1).await, 0);
+}
+
+#[tokio::test]
+async fn a_journal_goes_on_where_it_stopped() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    store.checkpoint(appending(lease, 0, "a")).await.unwrap();
+    store.close().await;
+
+    let store = place.open();
+    let node = join(&store).await;
+    let (lease, _) = claim(&store, node, at(5)).await.leases[0].clone();
+    let gap = store.checkpoint(appending(lease, 2, "c")).await;
+    assert!(matches!(gap, Err(StoreError::Corrupt(_))), "{gap:?}");
+    store.checkpoint(appending(lease, 1, "b")).await.unwrap();
+    assert_eq!(load(&store, 1).await.unwrap().journal, [entry(0, "a"), entry(1, "b")]);
+}
+
+#[tokio::test]
+async fn a_run_that_only_a_fact_can_move_stays_asleep() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let then = Then::Suspend { due_at: Timestamp::NEVER };
+    store.checkpoint(Checkpoint { then, ..Checkpoint::new(lease, at(1)) }).await.unwrap();
+    store.close().await;
+
+    let store = place.open();
+    let node = join(&store).await;
+    let claims = claim(&store, node, at(1_000_000)).await;
+    assert!(claims.leases.is_empty());
+    assert_eq!(claims.next_due_at, None);
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_frees_the_file() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    let clone = store.clone();
+    drop(store);
+    start(&clone, node, 1).await;
+    // Submitted, and nobody waits for it.
+    drop(clone.checkpoint(appending(lease(node, 1), 0, "last")));
+    drop(clone);
+
+    let store = place.open();
+    assert_eq!(entries(&store, 1).await, 1);
+    let log = place.dir().join("onward.db-wal");
+    assert!(log.exists(), "the open store has a log");
+    store.close().await;
+    assert!(!log.exists(), "a closed store is one file");
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_calls() {
+    let place = Place::new();
+    let store = place.open();
+    store.close().await;
+    let joined = store.join(at(0), std::time::Duration::ZERO).await;
+    assert!(matches!(joined, Err(StoreError::Unavailable(_))), "{joined:?}");
+    let loaded = store.load(run_id(1)).await;
+    assert!(matches!(loaded, Err(StoreError::Unavailable(_))), "{loaded:?}");
+    store.close().await;
+}
