@@ -70,3 +70,6 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Completes at `at` or later, never before [`Clock::now`] has reached it.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,3 +193,6 @@ impl Seq {
         Self(self.0 + 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,12 +71,15 @@ pub enum Change {
 /// That is the step that failed for good last. A run that failed outside its steps gets its handler's attempts back.
 pub fn reset_entries(journal: &[Entry], now: Timestamp) -> Vec<Entry> {
     let mut reset: Vec<(StepId, StepKind)> = Vec::new();
-    let failed_last = journal
-        .iter()
-        .rev()
-        .filter(|entry| entry.kind != StepKind::Handler)
-        .find(|entry| matches!(entry.change, Change::Failed { .. } | Change::Reset))
-        .filter(|entry| matches!(entry.change, Change::Failed { .. }));
+    let fails = |entry: &&Entry| entry.kind != StepKind::Handler && matches!(entry.change, Change::Failed { .. });
+    let failed_last = journal.iter().rev().find(fails);
+    // Why: a reset of another step is the place of a transaction that came to nothing.
+    let is_reset = |failed: &Entry| {
+        let undoes =
+            |entry: &Entry| entry.seq > failed.seq && entry.change == Change::Reset && entry.step == failed.step;
+        journal.iter().any(undoes)
+    };
+    let failed_last = failed_last.filter(|failed| !is_reset(failed));
     if let Some(entry) = failed_last {
         reset.push((entry.step.clone(), entry.kind));
     }
@@ -90,3 +93,6 @@ pub fn reset_entries(journal: &[Entry], now: Timestamp) -> Vec<Entry> {
         .map(|((step, kind), seq)| Entry { seq: Seq(seq), at: now, step, kind, change: Change::Reset })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

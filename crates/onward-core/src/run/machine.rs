@@ -9,7 +9,7 @@ mod fold;
 
 pub use self::delivery::Offer;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Attempt, Draw, InvalidId, Payload, RetryPolicy, Seq, StepKey, Timestamp,
@@ -26,12 +26,15 @@ pub struct Machine {
     steps: BTreeMap<StepKey, Step>,
     uses: BTreeMap<String, Use>,
     next: Seq,
-    /// A place that was given away before its entry was known, to be used next.
+    /// A place that was given away before its entry is known: nothing after it may reach the handler.
+    undecided: Option<Seq>,
+    /// That place, to be used next.
     reserved: Option<Seq>,
     handler_attempt: u32,
     /// The steps that the handler wants and that wait for time or a fact: few, however long the journal.
     active: BTreeSet<StepKey>,
-    undelivered: VecDeque<StepKey>,
+    /// Completed steps on their way to the handler, by the places of their entries.
+    queue: BTreeMap<Seq, StepKey>,
     offered: Option<(StepKey, u8)>,
 }
 
@@ -62,16 +65,25 @@ enum State {
     /// A wait was registered.
     Waiting { until: Option<Timestamp>, subject: String },
     /// It has its output or its last error.
-    Done { outcome: Result<Payload, Payload>, at: Timestamp, subject: String, durable: bool, way: Way },
+    Done {
+        outcome: Result<Payload, Payload>,
+        at: Timestamp,
+        subject: String,
+        /// The place of the entry that tells it.
+        seq: Seq,
+        durable: bool,
+        way: Way,
+    },
 }
 
 /// How far a completed step has come on its way to the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// In the queue, in the order of the journal.
-    Queued,
-    /// Out of the queue: nobody asked for it when its turn came; it is given when somebody does.
-    Deferred,
+    Queued { again: bool },
+    /// Out of the queue: nobody asked for it when its turn came. When somebody does, it goes back to its place;
+    /// where it was there `again`, it is given at once.
+    Deferred { again: bool },
     /// With the handler.
     Delivered,
 }
@@ -156,21 +168,26 @@ impl FailedAttempt {
 impl Machine {
     /// The handler asks for a step. The same id again gets the next index.
     pub fn request(&mut self, name: &str, kind: StepKind, steps_max: usize) -> Result<Requested, InvalidStep> {
-        let index = self.uses.get(name).map_or(0, |used| used.count);
-        let step = StepId::try_new(name, index)?;
+        let used = self.uses.get(name).copied();
+        let mut step = StepId::try_new(name, used.map_or(0, |used| used.count))?;
+        // Why: the second `a` has the key of the first `a:1`; the one that comes later takes its next index.
+        while self.steps.get(&step.key()).is_some_and(|known| known.requested) {
+            step = StepId::try_new(name, step.index() + 1)?;
+        }
         let key = step.key();
         let known = self.steps.get(&key).map(|step| step.kind);
-        let was = self.uses.get(name).map(|used| used.kind).or(known);
-        if let Some(was) = was.filter(|was| *was != kind) {
+        let kinds = [used.map(|used| used.kind), known];
+        if let Some(was) = kinds.into_iter().flatten().find(|was| *was != kind) {
             return Err(InvalidStep::NonDeterminism { name: name.to_owned(), was, now: kind });
         }
         if known.is_none() && self.steps.len() >= steps_max {
             return Err(InvalidStep::TooMany(self.steps.len()));
         }
+        let count = step.index() + 1;
         if let Some(used) = self.uses.get_mut(name) {
-            used.count += 1;
+            used.count = count;
         } else {
-            self.uses.insert(name.to_owned(), Use { count: 1, kind });
+            self.uses.insert(name.to_owned(), Use { count, kind });
         }
         let entry = self.steps.entry(key).or_insert_with(|| Step {
             id: step.clone(),
@@ -197,6 +214,9 @@ impl Machine {
         let Some(step) = self.steps.get_mut(&key) else { return false };
         step.dropped = true;
         self.active.remove(&key);
+        if let State::Done { seq, .. } = step.state {
+            self.queue.remove(&seq);
+        }
         matches!(step.state, State::Waiting { .. })
     }
 }
@@ -204,9 +224,9 @@ impl Machine {
 // ===== impl Machine: what happened =====
 
 impl Machine {
-    /// The step begins to wait.
+    /// The step begins to wait. `None` where it is done, or where the handler has let go of it.
     pub fn wait(&mut self, key: StepKey, until: Option<Timestamp>, subject: String, now: Timestamp) -> Option<Entry> {
-        let step = self.steps.get_mut(&key)?;
+        let step = self.steps.get_mut(&key).filter(|step| step.is_open())?;
         step.state = State::Waiting { until, subject: subject.clone() };
         self.active.insert(key);
         Some(self.entry(key, now, Change::Waiting { until, subject }))
@@ -218,17 +238,17 @@ impl Machine {
     /// again from what is stored may be `derivable`, and reaches it at once: whatever the run writes later commits
     /// after it.
     pub fn succeed(&mut self, key: StepKey, output: Payload, now: Timestamp, derivable: bool) -> Option<Entry> {
-        let attempt = self.complete(key, Ok(output.clone()), now, derivable)?;
-        Some(self.entry(key, now, Change::Succeeded { attempt, output }))
+        let (seq, attempt) = self.complete(key, Ok(output.clone()), now, derivable)?;
+        Some(self.entry_at(seq, key, now, Change::Succeeded { attempt, output }))
     }
 
     /// The step failed for good, whatever its attempts.
     pub fn fail(&mut self, key: StepKey, error: Payload, now: Timestamp, derivable: bool) -> Option<Entry> {
-        let attempt = self.complete(key, Err(error.clone()), now, derivable)?;
-        Some(self.entry(key, now, Change::Failed { attempt, error }))
+        let (seq, attempt) = self.complete(key, Err(error.clone()), now, derivable)?;
+        Some(self.entry_at(seq, key, now, Change::Failed { attempt, error }))
     }
 
-    /// An attempt of the step failed: it is tried again, or fails for good.
+    /// An attempt of the step failed: it is tried again, or fails for good. `None` as for [`Machine::succeed`].
     pub fn fail_attempt(
         &mut self,
         key: StepKey,
@@ -241,7 +261,10 @@ impl Machine {
             let entry = self.fail(key, failed.error, now, false)?;
             return Some(AfterFailure { entry, next: Next::Recorded });
         };
-        let step = self.steps.get_mut(&key).filter(|step| !step.dropped)?;
+        let Some(step) = self.steps.get_mut(&key).filter(|step| step.is_open()) else {
+            self.reserved = None;
+            return None;
+        };
         let attempt = failed.attempt.next();
         step.state = State::Retrying { attempt, at: retry_at };
         self.active.insert(key);
@@ -297,12 +320,18 @@ impl Machine {
         due
     }
 
-    /// The steps to be tried again whose time has come.
-    pub fn retries_due(&self, now: Timestamp) -> Vec<StepKey> {
-        self.wanted()
+    /// The steps to be tried again whose time has come: each is told once, to be woken. The handler may take its time
+    /// to poll it; time has nothing more to bring to it.
+    pub fn retries_due(&mut self, now: Timestamp) -> Vec<StepKey> {
+        let due: Vec<_> = self
+            .wanted()
             .filter(|(_, step)| matches!(step.state, State::Retrying { at, .. } if at <= now))
             .map(|(key, _)| *key)
-            .collect()
+            .collect();
+        for key in &due {
+            self.active.remove(key);
+        }
+        due
     }
 
     /// When the next wait or retry is due; `None` where only a fact from outside can move the run.
@@ -358,32 +387,47 @@ impl Machine {
         outcome: Result<Payload, Payload>,
         at: Timestamp,
         derivable: bool,
-    ) -> Option<Attempt> {
-        let step = self.steps.get_mut(&key).filter(|step| !step.dropped)?;
+    ) -> Option<(Seq, Attempt)> {
+        if !self.steps.get(&key).is_some_and(Step::is_open) {
+            self.reserved = None;
+            return None;
+        }
+        let seq = self.take_seq();
+        let step = self.steps.get_mut(&key)?;
         let (attempt, subject) = match &mut step.state {
-            State::Done { .. } => return None,
             State::Ready { attempt } | State::Retrying { attempt, .. } => (*attempt, String::new()),
             State::Waiting { subject, .. } => (Attempt::FIRST, std::mem::take(subject)),
+            State::Done { .. } => return None,
         };
-        step.state = State::Done { outcome, at, subject, durable: derivable, way: Way::Queued };
+        step.state = State::Done { outcome, at, subject, seq, durable: derivable, way: Way::NEW };
         self.active.remove(&key);
-        self.undelivered.push_back(key);
-        Some(attempt)
+        self.queue.insert(seq, key);
+        Some((seq, attempt))
     }
 
     fn entry(&mut self, key: StepKey, now: Timestamp, change: Change) -> Entry {
         let seq = self.take_seq();
+        self.entry_at(seq, key, now, change)
+    }
+
+    fn entry_at(&self, seq: Seq, key: StepKey, now: Timestamp, change: Change) -> Entry {
         let step = &self.steps[&key];
         Entry { seq, at: now, step: step.id.clone(), kind: step.kind, change }
     }
 
     /// Gives away the next place before its entry is known: of a transaction that decides what it is.
+    ///
+    /// Until it is decided, what comes after it does not reach the handler: its own entry comes first in a replay.
     pub fn reserve(&mut self) -> Seq {
-        self.take_seq()
+        let seq = self.take_seq();
+        self.undecided = Some(seq);
+        seq
     }
 
-    /// The next entry takes a place that was reserved.
+    /// What a reserved place is for has been decided: what is recorded next takes it, and where nothing is recorded
+    /// because the handler has let go of the step, it is the caller's to fill.
     pub fn use_reserved(&mut self, seq: Seq) {
+        self.undecided = None;
         self.reserved = Some(seq);
     }
 
@@ -394,6 +438,13 @@ impl Machine {
         let seq = self.next;
         self.next = seq.next();
         seq
+    }
+}
+
+impl Step {
+    /// Whether anything may still be recorded of it.
+    const fn is_open(&self) -> bool {
+        !self.dropped && !matches!(self.state, State::Done { .. })
     }
 }
 

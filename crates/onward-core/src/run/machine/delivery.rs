@@ -1,7 +1,12 @@
 //! In which order completed steps reach the handler: that of their entries.
 //!
+//! A completion is given in a poll before which it was offered, and at no other time: a step is never ready when it is
+//! first polled, neither live, where it has yet to become durable, nor in a replay, where it was long ago. So a handler
+//! goes the same way both times, however its combinators order their polls.
+//!
 //! The handler may have let go of a step, or hold on to one without polling it. Then what comes after must not be
-//! held up: a completion that was offered and not taken is *deferred*, and given whenever it is asked for.
+//! held up: a completion that was offered and not taken is *deferred*. When it is asked for later, it goes back to
+//! its place in the queue, and wins against what came after it.
 
 use super::{Machine, State, Way};
 use crate::{Payload, StepKey};
@@ -31,35 +36,34 @@ impl Machine {
         }
     }
 
-    /// The outcome of a step, if it is its turn. It is given once.
+    /// The outcome of a step, if it is its turn: if it was offered last. It is given once.
     pub fn take(&mut self, key: StepKey) -> Option<Result<Payload, Payload>> {
-        self.drop_settled();
-        let front = self.undelivered.front() == Some(&key);
-        let State::Done { outcome, durable: true, way, .. } = &mut self.steps.get_mut(&key)?.state else {
-            return None;
-        };
-        if *way == Way::Delivered || (*way == Way::Queued && !front) {
-            return None;
+        let its_turn = self.front() == Some(key) && self.offered.is_some_and(|(offered, _)| offered == key);
+        let step = self.steps.get_mut(&key).filter(|step| !step.dropped)?;
+        let State::Done { outcome, seq, durable: true, way, .. } = &mut step.state else { return None };
+        match *way {
+            Way::Queued { .. } if its_turn => {
+                self.queue.remove(seq);
+                self.offered = None;
+            }
+            // Why: who polls it is not the handler's own task, and is polled after the offers.
+            Way::Deferred { again: true } => {}
+            Way::Deferred { again: false } => {
+                *way = Way::Queued { again: true };
+                self.queue.insert(*seq, key);
+                return None;
+            }
+            Way::Queued { .. } | Way::Delivered => return None,
         }
         *way = Way::Delivered;
-        let outcome = outcome.clone();
-        if front {
-            self.undelivered.pop_front();
-        }
-        Some(outcome)
+        Some(outcome.clone())
     }
 
     /// What to offer to the handler now. Called after each poll of the handler that left it pending.
     pub fn offer(&mut self) -> Offer {
-        loop {
-            self.drop_settled();
-            let Some(&key) = self.undelivered.front() else {
-                self.offered = None;
-                return Offer::Nothing;
-            };
-            let step = self.steps.get_mut(&key).expect("what is queued is known");
-            let State::Done { durable, way, .. } = &mut step.state else { return Offer::Nothing };
-            if !*durable {
+        while let Some(key) = self.front() {
+            let step = &self.steps[&key];
+            if !matches!(step.state, State::Done { durable: true, .. }) {
                 return Offer::Nothing;
             }
             if !step.requested {
@@ -73,29 +77,38 @@ impl Machine {
                 self.offered = Some((key, times + 1));
                 return Offer::Step(key);
             }
-            *way = Way::Deferred;
+            self.defer(key);
         }
+        self.offered = None;
+        Offer::Nothing
     }
 
     /// Lets what comes after a step that nobody asked for through.
     pub fn skip(&mut self) {
-        self.drop_settled();
-        let Some(step) = self.undelivered.front().and_then(|key| self.steps.get_mut(key)) else { return };
-        if let State::Done { way, durable: true, .. } = &mut step.state
-            && !step.requested
+        if let Some(key) = self.front()
+            && !self.steps[&key].requested
         {
-            *way = Way::Deferred;
+            self.defer(key);
         }
     }
 
-    /// Takes what no longer waits in the queue from its front.
-    fn drop_settled(&mut self) {
-        while let Some(step) = self.undelivered.front().and_then(|key| self.steps.get(key)) {
-            let queued = matches!(step.state, State::Done { way: Way::Queued, .. });
-            if queued && !step.dropped {
-                return;
-            }
-            self.undelivered.pop_front();
+    /// The first completion in the order of the journal, unless what comes before it is still being decided.
+    fn front(&self) -> Option<StepKey> {
+        let (seq, key) = self.queue.first_key_value()?;
+        self.undecided.is_none_or(|undecided| *seq < undecided).then_some(*key)
+    }
+
+    fn defer(&mut self, key: StepKey) {
+        if let Some(State::Done { seq, way, .. }) = self.steps.get_mut(&key).map(|step| &mut step.state)
+            && let Way::Queued { again } = *way
+        {
+            *way = Way::Deferred { again };
+            self.queue.remove(seq);
         }
     }
+}
+
+impl Way {
+    /// How a completion sets out.
+    pub(super) const NEW: Self = Self::Queued { again: false };
 }

@@ -36,9 +36,14 @@ impl Machine {
         });
         let subject = match &mut step.state {
             State::Waiting { subject, .. } => std::mem::take(subject),
+            State::Done { seq, .. } => {
+                self.queue.remove(seq);
+                String::new()
+            }
             _ => String::new(),
         };
-        let done = |outcome| State::Done { outcome, at: entry.at, subject, durable: true, way: Way::Queued };
+        let (at, seq) = (entry.at, entry.seq);
+        let done = |outcome| State::Done { outcome, at, subject, seq, durable: true, way: Way::NEW };
         step.state = match &entry.change {
             Change::AttemptFailed { attempt, retry_at, .. } => {
                 State::Retrying { attempt: attempt.next(), at: *retry_at }
@@ -46,13 +51,10 @@ impl Machine {
             Change::Waiting { until, subject } => State::Waiting { until: *until, subject: subject.clone() },
             Change::Succeeded { output, .. } => done(Ok(output.clone())),
             Change::Failed { error, .. } => done(Err(error.clone())),
-            Change::Reset => {
-                self.undelivered.retain(|queued| *queued != key);
-                State::Ready { attempt: Attempt::FIRST }
-            }
+            Change::Reset => State::Ready { attempt: Attempt::FIRST },
         };
         if matches!(step.state, State::Done { .. }) {
-            self.undelivered.push_back(key);
+            self.queue.insert(entry.seq, key);
         }
     }
 }
