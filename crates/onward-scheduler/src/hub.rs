@@ -23,15 +23,35 @@ pub trait Attached: Send + Sync {
     fn cancel(&self);
 }
 
-type Waiters = (watch::Sender<Option<Arc<Outcome>>>, usize);
+/// What those share who watch a run and have not been told yet.
+type Telling = Arc<watch::Sender<Option<Arc<Outcome>>>>;
 
 #[derive(Default)]
 struct Shard {
-    waiters: BTreeMap<RunId, Waiters>,
+    /// Who watches, and how many. An entry goes with its last watch, or when they are told.
+    watched: BTreeMap<RunId, (Telling, usize)>,
     attached: BTreeMap<RunId, (u64, Arc<dyn Attached>)>,
 }
 
 /// The meeting point of a process. It calls nobody while it holds a lock of its own.
+///
+/// # Example
+///
+/// ```
+/// use onward_core::{Payload, RunId, Timestamp, run::{Outcome, Status}};
+/// use onward_scheduler::Hub;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let hub = Arc::new(Hub::default());
+/// let run_id = RunId::new(Timestamp::EPOCH, 1);
+/// let mut watch = hub.watch(run_id);
+/// let outcome = Outcome { status: Status::Completed, response: "hi".into(), error: Payload::default() };
+/// hub.finish(run_id, Arc::new(outcome));
+/// assert_eq!(watch.outcome().await.status, Status::Completed);
+/// # }
+/// ```
 #[derive(Default)]
 pub struct Hub {
     shards: [Mutex<Shard>; SHARDS],
@@ -40,7 +60,10 @@ pub struct Hub {
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("attached", &self.attached_len()).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("attached", &self.attached_len())
+            .field("watched", &self.watched_len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,16 +77,24 @@ impl Hub {
     /// Watches for a run's outcome from now on.
     pub fn watch(self: &Arc<Self>, run_id: RunId) -> Watch {
         let mut shard = self.shard(run_id).lock();
-        let (sender, watchers) = shard.waiters.entry(run_id).or_insert_with(|| (watch::Sender::new(None), 0));
+        let (telling, watchers) =
+            shard.watched.entry(run_id).or_insert_with(|| (Arc::new(watch::Sender::new(None)), 0));
         *watchers += 1;
-        Watch { hub: Arc::clone(self), run_id, receiver: sender.subscribe() }
+        Watch { hub: Arc::clone(self), run_id, receiver: telling.subscribe(), telling: Arc::clone(telling) }
     }
 
-    /// Gives a run's outcome to all who watch.
+    /// Gives a run's outcome to all who watch. Who comes later does not get it: a failed run that is retried gets
+    /// another one.
     pub fn finish(&self, run_id: RunId, outcome: Arc<Outcome>) {
-        if let Some((sender, _)) = self.shard(run_id).lock().waiters.get(&run_id) {
-            sender.send_replace(Some(outcome));
+        let told = self.shard(run_id).lock().watched.remove(&run_id);
+        if let Some((telling, _)) = told {
+            telling.send_replace(Some(outcome));
         }
+    }
+
+    /// How many runs are watched by somebody who has not been told.
+    pub fn watched_len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().watched.len()).sum()
     }
 
     // ===== executions =====
@@ -78,14 +109,12 @@ impl Hub {
 
     /// Tells a run's execution that deliveries may have come. Whether there is one.
     pub fn nudge(&self, run_id: RunId) -> bool {
-        let attached = self.reach(run_id);
-        attached.inspect(|attached| attached.nudge()).is_some()
+        self.reach(run_id).inspect(|attached| attached.nudge()).is_some()
     }
 
     /// Tells a run's execution to stop. Whether there is one.
     pub fn cancel(&self, run_id: RunId) -> bool {
-        let attached = self.reach(run_id);
-        attached.inspect(|attached| attached.cancel()).is_some()
+        self.reach(run_id).inspect(|attached| attached.cancel()).is_some()
     }
 
     /// Tells every execution to stop.
@@ -98,14 +127,14 @@ impl Hub {
         }
     }
 
+    /// Whether a run's execution can be reached.
+    pub fn attached(&self, run_id: RunId) -> bool {
+        self.shard(run_id).lock().attached.contains_key(&run_id)
+    }
+
     /// How many executions can be reached.
     pub fn attached_len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().attached.len()).sum()
-    }
-
-    /// How many runs are watched.
-    pub fn watched_len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().waiters.len()).sum()
     }
 
     fn reach(&self, run_id: RunId) -> Option<Arc<dyn Attached>> {
@@ -115,33 +144,31 @@ impl Hub {
 
 /// One who waits for a run's outcome. Dropping it ends the wait.
 #[derive(Debug)]
+#[must_use = "dropping it ends the wait"]
 pub struct Watch {
     hub: Arc<Hub>,
     run_id: RunId,
     receiver: watch::Receiver<Option<Arc<Outcome>>>,
+    telling: Telling,
 }
 
 impl Watch {
     /// The outcome, once it was told after the watch began. **Cancel-safe**; it may be asked for again.
     pub async fn outcome(&mut self) -> Arc<Outcome> {
         let outcome = self.receiver.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-        match outcome {
-            Some(outcome) => outcome,
-            // Why never: the hub keeps the sender while there is a watch.
-            None => std::future::pending().await,
-        }
+        outcome.expect("the sender lives as long as the watch, and is waited on until it has an outcome")
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut shard = self.hub.shard(self.run_id).lock();
-        let left = shard.waiters.get_mut(&self.run_id).map(|(_, watchers)| {
-            *watchers -= 1;
-            *watchers
-        });
-        if left == Some(0) {
-            shard.waiters.remove(&self.run_id);
+        // Why the comparison: those who were told have left the map, and others may watch the run again.
+        let entry = shard.watched.get_mut(&self.run_id).filter(|(telling, _)| Arc::ptr_eq(telling, &self.telling));
+        let Some((_, watchers)) = entry else { return };
+        *watchers -= 1;
+        if *watchers == 0 {
+            shard.watched.remove(&self.run_id);
         }
     }
 }

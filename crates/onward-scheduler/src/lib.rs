@@ -13,6 +13,6 @@ pub use crate::{
     clock::SystemClock,
     hub::{AttachGuard, Attached, Hub, Watch},
     parking::{Parking, ParkingLimits, Permit},
-    scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats},
+    scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats, Upkeep},
     tasks::TaskSet,
 };

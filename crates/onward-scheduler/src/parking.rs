@@ -75,29 +75,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use onward_core::Timestamp;
-
-    use super::{Parking, ParkingLimits};
-
-    #[test]
-    fn places_are_bounded_and_given_back() {
-        let parking = Parking::new(ParkingLimits { runs_max: 1, time_max: Duration::from_secs(60) });
-        let permit = parking.try_park();
-        assert!(permit.is_some() && parking.try_park().is_none());
-        drop(permit);
-        assert_eq!(parking.parked_len(), 0);
-        assert!(parking.try_park().is_some());
-    }
-
-    #[test]
-    fn a_wait_that_is_known_to_be_long_is_not_worth_a_place() {
-        let parking = Parking::new(ParkingLimits::default());
-        let now = Timestamp::EPOCH;
-        assert!(parking.worth_parking(now, None));
-        assert!(parking.worth_parking(now, Some(now.after(Duration::from_secs(60)))));
-        assert!(!parking.worth_parking(now, Some(now.after(Duration::from_secs(61)))));
-    }
-}
+mod tests;

@@ -1,15 +1,20 @@
 //! The loops that move runs: one claims what is due, one keeps the node's lease, one removes what is past retention.
 
+mod backoff;
 mod claims;
 mod config;
+mod stats;
 mod upkeep;
 
-pub use self::config::{Config, InvalidConfig};
+pub use self::{
+    config::{Config, InvalidConfig, Upkeep},
+    stats::Stats,
+};
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +25,9 @@ use onward_core::{
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::stats::Meter;
 use crate::{Hub, TaskSet};
 
 /// What can go on with a run: handlers in this process, or endpoints behind HTTP.
@@ -33,15 +40,6 @@ pub trait Resume: Send + Sync + 'static {
     fn resume(&self, lease: Lease, endpoint: EndpointId) -> BoxFuture<'static, ()>;
 }
 
-/// How claims have gone so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Runs claimed.
-    pub claimed: u64,
-    /// Claims that the store refused or could not answer.
-    pub failures: u64,
-}
-
 /// Moves the runs of a store that this process can execute.
 pub struct Scheduler {
     store: Arc<dyn Store>,
@@ -50,6 +48,15 @@ pub struct Scheduler {
     tasks: TaskSet,
     config: Config,
     node: Mutex<Option<NodeId>>,
+    /// Held while the node changes.
+    joining: tokio::sync::Mutex<()>,
+    started: AtomicBool,
+    /// The loops that end before the node leaves.
+    loops: TaskTracker,
+    /// Ends those loops.
+    stop: CancellationToken,
+    /// Ends the heartbeat.
+    left: CancellationToken,
     /// A run is due now.
     due: Notify,
     /// The hint below became earlier.
@@ -57,8 +64,7 @@ pub struct Scheduler {
     /// The earliest time at which something is known to become due.
     hint: Mutex<Timestamp>,
     slots: Arc<Semaphore>,
-    claimed: AtomicU64,
-    failures: AtomicU64,
+    meter: Meter,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -76,7 +82,8 @@ impl Scheduler {
         tasks: TaskSet,
         config: Config,
     ) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(config.resumes_max));
+        let slots = Arc::new(Semaphore::new(config.resumes_max.min(Semaphore::MAX_PERMITS)));
+        let stop = tasks.shutdown_token().child_token();
         Arc::new(Self {
             store,
             clock,
@@ -84,32 +91,64 @@ impl Scheduler {
             tasks,
             config,
             node: Mutex::default(),
+            joining: tokio::sync::Mutex::default(),
+            started: AtomicBool::new(false),
+            loops: TaskTracker::new(),
+            stop,
+            left: CancellationToken::new(),
             due: Notify::new(),
             hinted: Notify::new(),
             hint: Mutex::new(Timestamp::NEVER),
             slots,
-            claimed: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
+            meter: Meter::default(),
         })
     }
 
     /// Registers this process as a node of its store.
     pub async fn join(&self) -> Result<NodeId, StoreError> {
+        let _joining = self.joining.lock().await;
+        self.join_as_new().await
+    }
+
+    async fn join_as_new(&self) -> Result<NodeId, StoreError> {
         let node = self.store.join(self.clock.now(), self.config.lease).await?;
         *self.node.lock() = Some(node);
+        self.due.notify_one(); // runs of nodes that are gone are due now
         Ok(node)
     }
 
-    /// The node that this process is, once it has joined.
+    /// Joins anew where `lost` is still the node that this process is: its runs are others' now.
+    async fn rejoin(&self, lost: Option<NodeId>) -> Result<(), StoreError> {
+        let _joining = self.joining.lock().await;
+        if self.node() != lost {
+            return Ok(());
+        }
+        if let Some(node) = lost {
+            tracing::error!(node = node.0, "this node lost its lease: its runs are others' now");
+            // Why first: no run is started any more under a lease that is void.
+            *self.node.lock() = None;
+            self.hub.cancel_all();
+        }
+        let node = self.join_as_new().await?;
+        tracing::info!(node = node.0, "joined anew");
+        Ok(())
+    }
+
+    /// The node that this process is: from [`join`](Self::join) until it leaves, but for the time between losing its
+    /// lease and joining anew.
     pub fn node(&self) -> Option<NodeId> {
         *self.node.lock()
     }
 
-    /// Starts the loops; they end with [`TaskSet::drain`].
+    /// Starts the loops, once. They end with [`shutdown`](Self::shutdown); those that claim and sweep also with
+    /// [`TaskSet::drain`], while the heartbeat goes on until the node has left.
     pub fn start(self: &Arc<Self>, resume: Arc<dyn Resume>) {
-        self.tasks.spawn("claims", Arc::clone(self).claims(resume));
-        self.tasks.spawn("heartbeat", Arc::clone(self).heartbeat());
-        self.tasks.spawn("sweep", Arc::clone(self).sweep());
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.tasks.spawn("claims", self.loops.track_future(Arc::clone(self).claims(resume)));
+        self.tasks.spawn("sweep", self.loops.track_future(Arc::clone(self).sweep()));
+        self.tasks.spawn_beside("heartbeat", Arc::clone(self).heartbeat());
     }
 
     /// Routes what a store call woke: a due run to the claim loop, a delivery to the run's execution.
@@ -124,7 +163,7 @@ impl Scheduler {
         }
     }
 
-    /// Hints that a run becomes due then.
+    /// Hints that a run becomes due then. To be called once that is stored.
     pub fn due_at(&self, at: Timestamp) {
         let mut hint = self.hint.lock();
         if at < *hint {
@@ -136,11 +175,23 @@ impl Scheduler {
 
     /// How claims have gone so far.
     pub fn stats(&self) -> Stats {
-        Stats { claimed: self.claimed.load(Ordering::Relaxed), failures: self.failures.load(Ordering::Relaxed) }
+        self.meter.read()
     }
 
-    /// Gives the node's runs back: they are due at once, for whoever comes next.
+    /// Stops claiming, ends the loops, and [leaves](Self::leave). Runs under way are not waited for: see
+    /// [`TaskSet::drain`].
+    pub async fn shutdown(&self) -> Result<(), StoreError> {
+        self.stop.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        self.leave().await
+    }
+
+    /// Ends the loops and gives the node's runs back: they are due at once, for whoever comes next.
     pub async fn leave(&self) -> Result<(), StoreError> {
+        self.stop.cancel();
+        self.left.cancel();
+        let _joining = self.joining.lock().await;
         let node = self.node.lock().take();
         match node {
             Some(node) => self.store.leave(node, self.clock.now()).await,
@@ -148,11 +199,11 @@ impl Scheduler {
         }
     }
 
-    /// Sleeps in the process's own time, unless the app shuts down first. Whether to go on.
-    async fn pause(&self, time: Duration) -> bool {
-        tokio::select! {
-            () = tokio::time::sleep(time) => true,
-            () = self.tasks.shutdown_token().cancelled() => false,
+    /// Sleeps in the time of the upkeep.
+    async fn sleep(&self, time: Duration) {
+        match self.config.upkeep {
+            Upkeep::ByProcess => tokio::time::sleep(time).await,
+            Upkeep::ByClock => self.clock.sleep_until(self.clock.now().after(time)).await,
         }
     }
 }

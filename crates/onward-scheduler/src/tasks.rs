@@ -1,6 +1,12 @@
 //! Tasks that a shutdown waits for.
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -8,6 +14,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// The tasks of an app. Clones are the same set.
 ///
 /// It keeps the runtime it was made in, so that a task can be spawned from a `Drop` on any thread.
+///
+/// # Example
+///
+/// ```
+/// use onward_scheduler::TaskSet;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let tasks = TaskSet::new();
+/// let stop = tasks.shutdown_token().clone();
+/// tasks.spawn("waits", async move { stop.cancelled().await });
+/// assert_eq!(tasks.len(), 1);
+/// assert_eq!(tasks.drain(Duration::from_secs(1)).await, 0);
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct TaskSet {
     tracker: TaskTracker,
@@ -25,13 +47,20 @@ impl TaskSet {
         Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), runtime: Handle::current() }
     }
 
-    /// Starts a task. A panic of it ends the task alone, and the runtime reports it.
+    /// Starts a task. A panic of it ends the task alone, and is logged under its name.
     pub fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tracing::trace!(name, "task starts");
-        drop(self.tracker.spawn_on(future, &self.runtime));
+        drop(self.tracker.spawn_on(logged(name, future), &self.runtime));
+    }
+
+    /// Starts a task that [`drain`](Self::drain) neither counts nor waits for: it goes on while the others end.
+    pub(crate) fn spawn_beside<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        drop(self.runtime.spawn(logged(name, future)));
     }
 
     /// How many tasks are running.
@@ -49,11 +78,32 @@ impl TaskSet {
         &self.stop
     }
 
-    /// Tells tasks to stop and waits for them at most this long; gives how many are left.
+    /// Tells tasks to stop and waits for them at most this long; gives how many are left. **Cancel-safe**: they stay
+    /// told.
     pub async fn drain(&self, grace: Duration) -> usize {
         self.stop.cancel();
         self.tracker.close();
         let _ = tokio::time::timeout(grace, self.tracker.wait()).await;
         self.tracker.len()
+    }
+}
+
+/// A future has panicked. What it said is for the panic hook alone: it may hold what users wrote.
+pub(crate) struct Panicked;
+
+/// Polls a future to its end or its panic.
+pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    })
+    .await
+}
+
+async fn logged(name: &'static str, future: impl Future<Output = ()>) {
+    tracing::trace!(task = name, "task starts");
+    if let Err(Panicked) = caught(future).await {
+        tracing::error!(task = name, "a task panicked");
     }
 }

@@ -1,108 +1,183 @@
 //! The claim loop: sleeps until something is due, leases it, and has it resumed.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use onward_core::{
-    StoreError, Timestamp,
-    store::{ClaimRequest, Claims},
+    EndpointId, StoreError, Timestamp,
+    store::{Checkpoint, ClaimRequest, Claims, Lease, Then},
 };
 
-use super::{Resume, Scheduler};
+use super::{Resume, Scheduler, backoff::Backoff};
+use crate::tasks::{Panicked, caught};
 
-/// The first pause after a claim that failed; it doubles up to [`FAILURE_PAUSE_MAX`].
-const FAILURE_PAUSE: Duration = Duration::from_millis(100);
-const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a run stands back whose resumption panicked.
+const PANIC_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the loop stands back from a store that says a run is due and does not give it.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the loop looks again.
 enum Wake {
-    /// Something may be due.
+    /// Somebody said that a run is due.
+    Notified,
+    /// The time has come at which one is.
     Due,
-    /// The app shuts down.
-    Shutdown,
+    /// Nothing was heard for the longest time that it believes that.
+    Poll,
+    /// The store was left alone for long enough.
+    Retry,
+}
+
+/// What a claim has shown.
+struct Seen {
+    /// When the longest due of the runs that are left is due.
+    next_due_at: Timestamp,
+    /// When to look again, unless there is a hint; `None` for at once.
+    again_at: Option<Timestamp>,
 }
 
 impl Scheduler {
+    /// Claims until it is told to stop. What a claim under way leases then goes back as the node leaves.
     pub(super) async fn claims(self: Arc<Self>, resume: Arc<dyn Resume>) {
-        let mut pause = FAILURE_PAUSE;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = self.claim_forever(&resume) => {}
+        }
+    }
+
+    async fn claim_forever(self: &Arc<Self>, resume: &Arc<dyn Resume>) {
+        let mut backoff = Backoff::default();
+        // When the longest due run is due, as far as is known.
+        let mut expected = Timestamp::NEVER;
         loop {
-            let free = self.slots.available_permits().min(self.config.claim_batch);
-            // Why: with no slot free there is nothing to claim for; the loop waits for one.
-            let claimed = if free == 0 { self.wait_for_slot().await } else { self.claim(&resume, free).await };
-            let wake = match claimed {
-                Ok(Some(again_at)) => {
-                    pause = FAILURE_PAUSE;
-                    self.wait(again_at).await
+            let limit = self.free_slots().await;
+            expected = expected.min(std::mem::replace(&mut *self.hint.lock(), Timestamp::NEVER));
+            let wake = match self.claim(resume, limit, expected).await {
+                Ok(Seen { next_due_at, again_at }) => {
+                    backoff.reset();
+                    expected = next_due_at;
+                    match again_at {
+                        Some(at) => self.wait(at).await,
+                        None => Wake::Due,
+                    }
                 }
-                Ok(None) => Wake::Due,
                 Err(error) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    self.meter.failed();
                     tracing::warn!(error = &error as &dyn std::error::Error, "due runs could not be claimed");
-                    let go_on = self.pause(pause).await;
-                    pause = (pause * 2).min(FAILURE_PAUSE_MAX);
-                    if go_on { Wake::Due } else { Wake::Shutdown }
+                    self.sleep(backoff.pause()).await;
+                    Wake::Retry
                 }
             };
-            if matches!(wake, Wake::Shutdown) || self.tasks.shutdown_token().is_cancelled() {
-                return;
+            match wake {
+                Wake::Notified => tracing::trace!("claims, as it was notified"),
+                Wake::Due => tracing::trace!("claims, as a run is due"),
+                Wake::Poll => tracing::trace!("claims, as it heard nothing"),
+                Wake::Retry => tracing::debug!("claims again"),
             }
         }
     }
 
-    /// Claims what is due, and has it resumed. When to look again; `None` for at once.
-    async fn claim(&self, resume: &Arc<dyn Resume>, limit: usize) -> Result<Option<Timestamp>, StoreError> {
+    /// How many runs to claim. With no slot free it waits for one, but not longer than a nudge may be late: then zero.
+    async fn free_slots(&self) -> usize {
+        tokio::select! {
+            biased;
+            slot = self.slots.acquire() => drop(slot),
+            () = self.sleep(self.config.poll_max) => {}
+        }
+        self.slots.available_permits().min(self.config.claim_batch)
+    }
+
+    /// Claims what is due, and has it resumed.
+    async fn claim(
+        self: &Arc<Self>,
+        resume: &Arc<dyn Resume>,
+        limit: usize,
+        expected: Timestamp,
+    ) -> Result<Seen, StoreError> {
+        // Why no claim without a node: the heartbeat joins again, and notifies.
+        let Some(node) = self.node() else {
+            return Ok(Seen { next_due_at: expected, again_at: Some(Timestamp::NEVER) });
+        };
         let now = self.clock.now();
-        let Some(node) = self.node() else { return Ok(Some(Timestamp::NEVER)) };
-        *self.hint.lock() = Timestamp::NEVER;
         let request = ClaimRequest { node, now, limit, endpoints: resume.endpoints() };
-        let Claims { leases, nudged, next_due_at } = self.store.claim(request).await?;
-        let full = leases.len() >= limit;
+        let Claims { leases, nudged, next_due_at } = match self.store.claim(request).await {
+            Err(StoreError::LeaseLost) => {
+                self.rejoin(Some(node)).await?;
+                return Ok(Seen { next_due_at: expected, again_at: None });
+            }
+            answer => answer?,
+        };
+        let handed_out = self.clock.now();
+        if !leases.is_empty() && expected <= handed_out {
+            self.meter.late(handed_out.since(expected));
+        }
+        self.meter.claimed(leases.len());
+        let (full, none) = (leases.len() >= limit, leases.is_empty());
         for (lease, endpoint) in leases {
-            self.claimed.fetch_add(1, Ordering::Relaxed);
-            let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
-            let resumed = resume.resume(lease, endpoint);
-            self.tasks.spawn("resume", async move {
-                resumed.await;
-                drop(slot);
-            });
+            self.resume(Arc::clone(resume), lease, endpoint);
         }
         for run_id in nudged {
             self.hub.nudge(run_id);
         }
-        Ok((!full).then(|| next_due_at.unwrap_or(Timestamp::NEVER)))
+        let next_due_at = next_due_at.unwrap_or(Timestamp::NEVER);
+        let refused = none && next_due_at <= now;
+        let again_at = if refused { now.after(REFUSED_PAUSE) } else { next_due_at };
+        Ok(Seen { next_due_at, again_at: (!full).then_some(again_at) })
     }
 
-    async fn wait_for_slot(&self) -> Result<Option<Timestamp>, StoreError> {
-        tokio::select! {
-            permit = self.slots.acquire() => drop(permit),
-            () = self.tasks.shutdown_token().cancelled() => {}
+    /// Has a run resumed in a slot. If that panics, the run is given back: else nobody would look at it again.
+    fn resume(self: &Arc<Self>, resume: Arc<dyn Resume>, lease: Lease, endpoint: EndpointId) {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let this = Arc::clone(self);
+        self.tasks.spawn("resume", async move {
+            let resumed = caught(async { resume.resume(lease, endpoint).await }).await;
+            drop(slot);
+            if let Err(Panicked) = resumed {
+                tracing::error!(run_id = %lease.run_id, "resuming a run panicked");
+                tokio::select! {
+                    () = this.stop.cancelled() => {}
+                    () = this.give_back(lease) => {}
+                }
+            }
+        });
+    }
+
+    async fn give_back(&self, lease: Lease) {
+        let mut backoff = Backoff::default();
+        loop {
+            let now = self.clock.now();
+            let due_at = now.after(PANIC_PAUSE);
+            let mut checkpoint = Checkpoint::new(lease, now);
+            checkpoint.then = Then::Suspend { due_at };
+            match self.store.checkpoint(checkpoint).await {
+                Ok(done) => {
+                    self.woken(&done.woken);
+                    return self.due_at(due_at);
+                }
+                Err(StoreError::Unavailable(_)) => self.sleep(backoff.pause()).await,
+                Err(_) => return, // it has ended, or is another's
+            }
         }
-        Ok(None)
     }
 
-    /// Waits until a time, an earlier one that is hinted at meanwhile, or a notification.
-    ///
-    /// The time is the durable clock's. That no notification is lost is looked after in the process's own time.
+    /// Waits until a time, an earlier one that is hinted at meanwhile, a notification, or the next poll.
     async fn wait(&self, until: Timestamp) -> Wake {
-        let poll = tokio::time::sleep(self.config.poll_max);
-        let mut poll = std::pin::pin!(poll);
+        let mut poll = std::pin::pin!(self.sleep(self.config.poll_max));
         loop {
             let until = until.min(*self.hint.lock());
             let due = async {
                 match until {
-                    Timestamp::NEVER => std::future::pending().await,
+                    Timestamp::NEVER => pending().await,
                     until => self.clock.sleep_until(until).await,
                 }
             };
             tokio::select! {
                 biased;
-                () = self.tasks.shutdown_token().cancelled() => return Wake::Shutdown,
-                () = self.due.notified() => return Wake::Due,
+                () = self.due.notified() => return Wake::Notified,
                 () = self.hinted.notified() => {}
                 () = due => return Wake::Due,
-                () = &mut poll => return Wake::Due,
+                () = &mut poll => return Wake::Poll,
             }
         }
     }

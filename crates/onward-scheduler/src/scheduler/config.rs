@@ -2,6 +2,19 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
+/// By which time a scheduler does what no run waits for: renewing its lease, sweeping, and polling for what
+/// notifications have missed. When runs are due is always the clock's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upkeep {
+    /// The process's own. A manual clock then has only the deadlines of runs, and a test's 24 hours are one jump.
+    #[default]
+    ByProcess,
+    /// The clock's: for a simulation whose whole time is that of one clock.
+    ByClock,
+}
+
 /// How a scheduler goes about its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -19,6 +32,8 @@ pub struct Config {
     pub event_retention: Duration,
     /// How long a due run or a delivery may go unnoticed if every notification is lost.
     pub poll_max: Duration,
+    /// By which time the lease, the sweep and the poll go.
+    pub upkeep: Upkeep,
 }
 
 impl Default for Config {
@@ -31,6 +46,7 @@ impl Default for Config {
             sweep_batch: 500,
             event_retention: Duration::from_secs(7 * 24 * 3600),
             poll_max: Duration::from_secs(5),
+            upkeep: Upkeep::default(),
         }
     }
 }
@@ -46,6 +62,7 @@ impl Config {
         for (wrong, text) in [
             (self.lease < Duration::from_millis(100), "lease must be 100 ms or more"),
             (self.resumes_max == 0, "resumes_max must not be zero"),
+            (self.resumes_max > Semaphore::MAX_PERMITS, "resumes_max is too large"),
             (self.claim_batch == 0, "claim_batch must not be zero"),
             (self.sweep_every.is_zero(), "sweep_every must not be zero"),
             (self.sweep_batch == 0, "sweep_batch must not be zero"),

@@ -1,0 +1,98 @@
+//! A node keeps its lease, and starts anew where it has lost it.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use onward_core::store::Woken;
+use onward_scheduler::{Attached, Config};
+
+use crate::support::{Node, Told, millis, pass, quiet, run, secs};
+
+fn beats_ms(node: &Node) -> Vec<u128> {
+    let start = node.clock.at(millis(0));
+    node.store.heartbeats.lock().iter().map(|(_, at)| at.since(start).as_millis()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_renewed_three_times_in_its_length() {
+    let node = Node::new(Config { lease: secs(9), ..quiet() }).await;
+    node.start();
+    pass(secs(10)).await;
+    assert_eq!(beats_ms(&node), [3000, 6000, 9000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_failed_is_tried_again_soon() {
+    let node = Node::new(Config { lease: secs(9), ..quiet() }).await;
+    node.start();
+    pass(millis(2_900)).await;
+    node.store.set_down(true);
+    pass(millis(500)).await;
+    node.store.set_down(false);
+    pass(secs(5)).await;
+    assert_eq!(beats_ms(&node), [3000, 3100, 3300, 3700, 6700], "and when it has worked, in the old rhythm");
+    assert_eq!(node.store.joined.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_its_lease_stops_its_executions_and_joins_anew() {
+    let node = Node::new(quiet()).await;
+    let told = Arc::new(Told::default());
+    let guard = node.hub.attach(run(1), Arc::clone(&told) as Arc<dyn Attached>);
+    node.start();
+    pass(secs(1)).await;
+    let first = node.scheduler.node().unwrap();
+    node.store.give_up_node();
+    pass(secs(4)).await;
+    let second = node.scheduler.node().unwrap();
+    assert_ne!(first, second);
+    assert_eq!(told.cancels(), 1);
+    drop(guard);
+    let run_id = node.sleeping(2, secs(0)).await;
+    node.scheduler.woken(&[Woken { run_id, node: None }]);
+    pass(secs(1)).await;
+    assert_eq!(node.resumer.resumed.lock()[0].0.node, second);
+    pass(secs(10)).await;
+    assert_eq!(node.store.heartbeats.lock().last().unwrap().0, second);
+    assert_eq!(node.store.joined.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_says_the_lease_is_lost_joins_anew_without_waiting_for_the_heartbeat() {
+    let node = Node::new(quiet()).await;
+    node.start();
+    pass(millis(10)).await;
+    let first = node.scheduler.node();
+    let told = Arc::new(Told::default());
+    let _guard = node.hub.attach(run(9), Arc::clone(&told) as Arc<dyn Attached>);
+    node.store.give_up_node();
+    let run_id = node.sleeping(1, millis(0)).await;
+    node.scheduler.woken(&[Woken { run_id, node: None }]);
+    pass(millis(10)).await;
+    assert_ne!(node.scheduler.node(), first);
+    assert_eq!(told.cancels(), 1);
+    assert_eq!(node.resumer.runs(), [run_id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_its_lease_is_none_until_the_store_takes_it_back() {
+    let node = Node::new(quiet()).await;
+    node.start();
+    let first = node.scheduler.node();
+    let told = Arc::new(Told::default());
+    let _guard = node.hub.attach(run(9), Arc::clone(&told) as Arc<dyn Attached>);
+    node.store.give_up_node();
+    node.store.joins_fail.store(true, Ordering::SeqCst);
+    pass(secs(60)).await;
+    assert_eq!(node.scheduler.node(), None);
+    assert_eq!(told.cancels(), 1, "once, however often it tries to join");
+    let tries = node.store.joined.load(Ordering::SeqCst);
+    assert!((10..=40).contains(&tries), "{tries} tries in a minute");
+    let run_id = run(1);
+    node.store.joins_fail.store(false, Ordering::SeqCst);
+    pass(secs(4)).await;
+    assert!(node.scheduler.node().is_some() && node.scheduler.node() != first);
+    assert_eq!(node.sleeping(1, millis(0)).await, run_id);
+    node.scheduler.woken(&[Woken { run_id, node: None }]);
+    pass(millis(1)).await;
+    assert_eq!(node.resumer.runs(), [run_id]);
+}
