@@ -1,4 +1,4 @@
-//! Keeps a user's SQL on the writer's connection to the user's own tables and out of the writer's transaction.
+//! Keeps a user's SQL on the writer's connection to the user's own tables and inside the writer's transaction.
 
 use std::sync::{
     Arc,
@@ -41,6 +41,10 @@ impl Guard {
                 Authorization::Deny
             }
         }))?;
+        // Not all can be seen when a statement is prepared: `COMMIT` may come from the connection's cache, and after
+        // `INSERT OR ROLLBACK` each statement commits by itself. Both come to nothing, and the group is undone.
+        let on = guard.clone();
+        conn.commit_hook(Some(move || on.0.load(Ordering::Relaxed)))?;
         Ok(guard)
     }
 

@@ -10,6 +10,7 @@
 
 mod checkpointer;
 mod connection;
+mod disk;
 mod engine;
 mod error;
 mod guard;

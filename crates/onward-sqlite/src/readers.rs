@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     connection::{self, Place},
+    disk::Disk,
     error::{store_error, unavailable},
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Readers {
     state: Mutex<State>,
     work: Condvar,
     len_max: usize,
+    /// Where acknowledged is on disk: what is read must be there, too.
+    disk: Option<Arc<Disk>>,
 }
 
 #[derive(Default)]
@@ -43,8 +46,9 @@ impl Readers {
         place: &Place,
         threads: usize,
         len_max: usize,
+        disk: Option<&Arc<Disk>>,
     ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>), StoreError> {
-        let readers = Arc::new(Self { state: Mutex::default(), work: Condvar::new(), len_max });
+        let readers = Arc::new(Self { state: Mutex::default(), work: Condvar::new(), len_max, disk: disk.cloned() });
         let mut handles = Vec::with_capacity(threads);
         for _ in 0..threads {
             let conn = connection::reader(place)?;
@@ -79,17 +83,26 @@ impl Readers {
         }
     }
 
-    /// Submits a read now; it sees one state of the database.
+    /// Submits a read now; it sees one state of the database, and is answered when that state is durable.
     pub(crate) fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
         let (reply, outcome) = oneshot::channel();
+        let disk = self.disk.clone();
         let read: Read = Box::new(move |conn| {
             if reply.is_closed() {
                 return;
             }
-            let _ = reply.send(in_one_state(conn, work));
+            let outcome = in_one_state(conn, work);
+            let answer = move |durable: Result<(), StoreError>| {
+                // Nobody may be waiting any more.
+                let _ = reply.send(durable.and(outcome));
+            };
+            match disk {
+                Some(disk) => disk.when_settled(Box::new(answer)),
+                None => answer(Ok(())),
+            }
         });
         let mut state = self.lock();
         if state.closed {

@@ -20,6 +20,7 @@ use rusqlite::Connection;
 use crate::{
     checkpointer::{self, Checkpointer},
     connection::{self, Place},
+    disk::Disk,
     engine::Engine,
     error::{failed_commit, store_error, unavailable},
     guard::Guard,
@@ -42,7 +43,7 @@ pub(crate) struct Writer {
     threads: Vec<JoinHandle<()>>,
     flusher: Option<JoinHandle<()>>,
     checkpointer: Option<Checkpointer>,
-    log: Option<Arc<File>>,
+    disk: Option<Arc<Disk>>,
     /// Keeps other processes out until all is closed.
     lock: Option<File>,
 }
@@ -64,7 +65,7 @@ impl Writer {
             threads: Vec::new(),
             flusher: None,
             checkpointer: None,
-            log: None,
+            disk: None,
             lock,
         };
         // Reads all that it must know once before anybody relies on it.
@@ -92,9 +93,6 @@ impl Writer {
         let (checkpointer, handle) = Checkpointer::start(log_conn, pages, options.wal_pages)?;
         self.checkpointer = Some(checkpointer);
         self.threads.push(handle);
-        let (readers, handles) = Readers::start(place, options.readers, options.queue_len)?;
-        self.readers = Some(readers);
-        self.threads.extend(handles);
         if options.durability == Durability::Full {
             connection::sync_directory(path)?;
             let log_path = connection::beside(path, "-wal");
@@ -104,15 +102,18 @@ impl Writer {
                 .map_err(|error| unavailable(format!("cannot open {}: {error}", log_path.display())))?;
             // A disk that is too full for it is met, and told, by the first write.
             let _ = connection::fill_log(&log, options.wal_pages.min(checkpointer::PAGES_MIN));
-            let log = Arc::new(log);
-            self.log = Some(Arc::clone(&log));
+            let disk = Arc::new(Disk::new(log));
+            self.disk = Some(Arc::clone(&disk));
             let queue = Arc::clone(&self.queue);
             let flusher = thread::Builder::new()
                 .name("onward-sqlite-sync".to_owned())
-                .spawn(move || flush(&queue, &log))
+                .spawn(move || flush(&queue, &disk))
                 .map_err(|error| unavailable(format!("cannot start the flusher: {error}")))?;
             self.flusher = Some(flusher);
         }
+        let (readers, handles) = Readers::start(place, options.readers, options.queue_len, self.disk.as_ref())?;
+        self.readers = Some(readers);
+        self.threads.extend(handles);
         Ok(())
     }
 
@@ -129,7 +130,7 @@ impl Writer {
                 Ok(engine) => engine,
                 Err(error) => return self.queue.break_off(&error.to_string()),
             };
-            let mut groups = Groups { queue: &self.queue, log: self.log.as_deref(), waiting: VecDeque::new() };
+            let mut groups = Groups { queue: &self.queue, disk: self.disk.as_deref(), waiting: VecDeque::new() };
             while groups.serve_one(&mut engine) {
                 if let Some(checkpointer) = &mut checkpointer {
                     checkpointer.look(engine.conn());
@@ -139,6 +140,9 @@ impl Writer {
         for job in self.queue.abandon() {
             let why = if served.is_err() { "the writer has failed" } else { "the store is closed" };
             job.refuse(unavailable(why));
+        }
+        if let (true, Some(disk)) = (served.is_err(), &self.disk) {
+            disk.fail("the writer has failed");
         }
         if let Some(checkpointer) = checkpointer {
             checkpointer.end();
@@ -164,7 +168,7 @@ impl Writer {
 /// Makes groups of the calls that wait.
 struct Groups<'a> {
     queue: &'a Queue,
-    log: Option<&'a File>,
+    disk: Option<&'a Disk>,
     waiting: VecDeque<Box<dyn Job>>,
 }
 
@@ -180,6 +184,9 @@ impl Groups<'_> {
         }
         let mut group = Vec::with_capacity(self.waiting.len());
         let done = self.fill(engine, &mut group);
+        if let Some(disk) = self.disk {
+            disk.expect_group();
+        }
         match done.and_then(|()| engine.commit()) {
             Ok(()) => self.pass_on(group),
             Err(error) => {
@@ -188,6 +195,10 @@ impl Groups<'_> {
                 });
                 for job in group {
                     job.refuse(failed_commit(&error));
+                }
+                if let Some(disk) = self.disk {
+                    self.await_flusher();
+                    disk.settle();
                 }
             }
         }
@@ -224,18 +235,24 @@ impl Groups<'_> {
 
     /// A committed group is acknowledged once it is on disk.
     fn pass_on(&mut self, group: Vec<Box<dyn Job>>) {
-        let Some(log) = self.log else {
+        let Some(disk) = self.disk else {
             group.into_iter().for_each(Job::acknowledge);
             return;
         };
-        while self.queue.is_flushing() {
-            // Only a full group or a lone call comes here early; what arrives meanwhile belongs to the next.
-            self.queue.take(&mut self.waiting, true);
-        }
+        // Only a full group or a lone call comes here while the disk is busy.
+        self.await_flusher();
         if group.len() <= INLINE_MAX && self.waiting.is_empty() && self.queue.is_empty() {
-            settle(self.queue, log, group);
+            let synced = sync(self.queue, disk);
+            settle(disk, group, synced);
         } else {
             self.queue.hand_over(group);
+        }
+    }
+
+    /// Waits until the group before is on disk; what is called meanwhile belongs to the next group.
+    fn await_flusher(&mut self) {
+        while self.queue.is_flushing() {
+            self.queue.take(&mut self.waiting, true);
         }
     }
 }
@@ -255,23 +272,19 @@ fn apply(job: &mut dyn Job, engine: &mut Engine<'_>) -> rusqlite::Result<()> {
 }
 
 /// Brings groups to disk, one after the other.
-fn flush(queue: &Queue, log: &File) {
+fn flush(queue: &Queue, disk: &Disk) {
     while let Some(group) = queue.next_group() {
-        let synced = sync(queue, log);
+        let synced = sync(queue, disk);
         queue.flushed();
-        acknowledge(group, synced);
+        settle(disk, group, synced);
     }
 }
 
-fn settle(queue: &Queue, log: &File, group: Vec<Box<dyn Job>>) {
-    acknowledge(group, sync(queue, log));
-}
-
-fn sync(queue: &Queue, log: &File) -> Result<(), String> {
+fn sync(queue: &Queue, disk: &Disk) -> Result<(), String> {
     if let Some(why) = queue.broken() {
         return Err(why);
     }
-    log.sync_data().map_err(|error| {
+    disk.sync().map_err(|error| {
         // The kernel may have dropped the pages: nobody can say what is on disk until the file is opened anew.
         let why = format!("the log could not be brought to disk: {error}");
         queue.break_off(&why);
@@ -279,9 +292,18 @@ fn sync(queue: &Queue, log: &File) -> Result<(), String> {
     })
 }
 
-fn acknowledge(group: Vec<Box<dyn Job>>, synced: Result<(), String>) {
+/// Tells the callers, then those who have read what they wrote.
+fn settle(disk: &Disk, group: Vec<Box<dyn Job>>, synced: Result<(), String>) {
     match synced {
-        Ok(()) => group.into_iter().for_each(Job::acknowledge),
-        Err(why) => group.into_iter().for_each(|job| job.refuse(unavailable(why.clone()))),
+        Ok(()) => {
+            group.into_iter().for_each(Job::acknowledge);
+            disk.settle();
+        }
+        Err(why) => {
+            for job in group {
+                job.refuse(unavailable(why.clone()));
+            }
+            disk.fail(&why);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Steps that write to the user's own tables together with their checkpoint.
 
-use onward_core::{Store, StoreError, run::Status};
+use onward_core::{Store, StoreError, run::Status, store::Checkpoint};
 use onward_sqlite::{
     SqliteStore, TransactError,
     rusqlite::{self, Connection},
@@ -13,13 +13,13 @@ async fn with_table() -> (Place, SqliteStore) {
     let store = place.open();
     let create = "CREATE TABLE stock (item TEXT PRIMARY KEY, left INTEGER NOT NULL CHECK (left >= 0)); \
                   INSERT INTO stock VALUES ('book', 2)";
-    store.with_connection(move |conn| conn.execute_batch(create)).await.unwrap();
+    store.with_connection(move |conn| conn.execute_batch(create)).await.expect("a table can be made");
     (place, store)
 }
 
 async fn left(store: &SqliteStore) -> i64 {
     let select = "SELECT left FROM stock WHERE item = 'book'";
-    store.with_connection(move |conn| conn.query_row(select, [], |row| row.get(0))).await.unwrap()
+    store.with_connection(move |conn| conn.query_row(select, [], |row| row.get(0))).await.expect("it can be read")
 }
 
 fn take(conn: &Connection) -> rusqlite::Result<usize> {
@@ -184,4 +184,46 @@ async fn a_handle_may_be_dropped_by_a_call_on_the_writers_thread() {
         }
     };
     assert_eq!(left(&reopened).await, 1);
+}
+
+#[tokio::test]
+async fn the_users_sql_cannot_end_the_transaction_by_a_statement_that_the_store_has_prepared() {
+    let (place, store) = with_table().await;
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let neighbour = start(&store, node, 2).await;
+    let done = store
+        .transact(lease, move |conn| -> Result<(Checkpoint, ()), &str> {
+            take(conn).expect("there are books");
+            // The statement is in the connection's cache, so the authorizer does not see it.
+            let _ended = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+            let _alone = take(conn);
+            Err("no")
+        })
+        .await;
+    assert!(done.is_err(), "{done:?}");
+    store.checkpoint(appending(neighbour, 0, "x")).await.expect("the store goes on");
+    store.close().await;
+
+    let store = place.open();
+    assert_eq!(left(&store).await, 2);
+    assert_eq!((entries(&store, 1).await, entries(&store, 2).await), (0, 1));
+}
+
+#[tokio::test]
+async fn what_the_user_writes_after_the_transaction_was_rolled_back_is_undone_too() {
+    let (_place, store) = with_table().await;
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let done = store
+        .transact(lease, move |conn| -> Result<(Checkpoint, ()), rusqlite::Error> {
+            let _rolled_back = conn.execute("INSERT OR ROLLBACK INTO stock VALUES ('book', 9)", []);
+            take(conn)?;
+            Ok((appending(lease, 0, "taken"), ()))
+        })
+        .await;
+    assert!(done.is_err(), "{done:?}");
+    assert_eq!(left(&store).await, 2);
+    assert_eq!(entries(&store, 1).await, 0);
+    store.checkpoint(appending(lease, 0, "x")).await.expect("the store goes on");
 }
