@@ -39,10 +39,26 @@ fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
     unavailable(format!("{what} {}: {error}", path.display()))
 }
 
+/// Makes a directory and those above it; the names of the new ones are on disk then.
+fn make_directory(dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().unwrap_or(Path::new(""));
+    make_directory(above)?;
+    match std::fs::create_dir(dir) {
+        // Another process may have been faster; whether its name is on disk is not known.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(error),
+        _ => {}
+    }
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    File::open(above)?.sync_all()
+}
+
 /// Takes the database for this process; it stays taken while the file is open.
 pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).map_err(|error| io_error("cannot make the directory", dir, &error))?;
+        make_directory(dir).map_err(|error| io_error("cannot make the directory", dir, &error))?;
     }
     let path = beside(path, "-lock");
     let file = File::options()
