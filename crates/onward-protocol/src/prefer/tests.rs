@@ -68,7 +68,9 @@ fn what_is_applied_reads_back_as_itself() {
 
 proptest! {
     #[test]
-    fn nothing_panics_and_no_wait_is_longer_than_an_hour(values in prop::collection::vec("[\t -~\u{80}-\u{ff}]{0,60}", 0..4)) {
+    fn nothing_panics_and_no_wait_is_longer_than_an_hour(
+        values in prop::collection::vec("[\t -~\u{80}-\u{ff}]{0,60}", 0..4),
+    ) {
         let values: Vec<_> = values.iter().map(String::as_str).collect();
         prop_assert!(read(&values).wait.is_none_or(|wait| wait <= Duration::from_secs(3600)));
     }
