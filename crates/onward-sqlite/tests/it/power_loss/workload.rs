@@ -1,6 +1,6 @@
 //! What the child writes, and what must be true of what it leaves.
 
-use std::{collections::BTreeMap, fs::File, io::Write, path::Path, sync::Mutex};
+use std::{collections::BTreeMap, fs::File, io::Write, path::Path, pin::Pin, sync::Mutex};
 
 use onward_core::{
     EndpointId, NodeId, Store,
@@ -28,7 +28,7 @@ fn options(durability: Durability) -> Options {
     Options::new().durability(durability).wal_pages(WAL_PAGES)
 }
 
-/// The child: writes, closes, opens again, writes, and is gone.
+/// The child: writes and reads, closes, opens again, writes, and is gone.
 pub(super) fn run(dir: &Path, durability: Durability) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime starts");
     let told = Mutex::new(File::create(dir.join(ACKNOWLEDGED)).expect("a file can be made"));
@@ -39,7 +39,9 @@ pub(super) fn run(dir: &Path, durability: Durability) {
             store.with_connection(move |conn| conn.execute_batch(table)).await.expect("a table can be made");
             let node = join(&store).await;
             let tasks = (0..TASKS).map(|task| one_run(&store, node, lap * TASKS + task, &told));
-            futures(tasks).await;
+            let tasks = tasks.map(|task| Box::pin(task) as Pin<Box<dyn Future<Output = ()>>>);
+            let readers = (0..TASKS).map(|task| Box::pin(watch(&store, lap * TASKS + task, &told)) as _);
+            futures(tasks.chain(readers)).await;
             if lap == 0 {
                 store.close().await;
             } else {
@@ -55,8 +57,8 @@ fn exit(code: i32) -> ! {
 }
 
 /// Runs futures together.
-async fn futures<F: Future<Output = ()>>(all: impl Iterator<Item = F>) {
-    let mut all: Vec<_> = all.map(Box::pin).collect();
+async fn futures<'a>(all: impl Iterator<Item = Pin<Box<dyn Future<Output = ()> + 'a>>>) {
+    let mut all: Vec<_> = all.collect();
     std::future::poll_fn(|context| {
         all.retain_mut(|each| each.as_mut().poll(context).is_pending());
         if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
@@ -106,6 +108,18 @@ async fn one_run(store: &SqliteStore, node: NodeId, number: u128, told: &Mutex<F
     }
 }
 
+/// Reads a run until it is complete. What was read has been acknowledged, too: it must not be taken back.
+async fn watch(store: &SqliteStore, number: u128, told: &Mutex<File>) {
+    let mut seen = 0;
+    while seen < usize::try_from(ROUNDS * 3).expect("it is small") {
+        let entries = load(store, number).await.map_or(0, |run| run.journal.len());
+        if entries > seen {
+            tell(told, &format!("{number} {entries}"));
+        }
+        seen = entries;
+    }
+}
+
 async fn pay(store: &SqliteStore, lease: Lease, number: u128, round: u32) {
     let run = i64::try_from(number).expect("it is small");
     let work = move |conn: &Connection| {
@@ -128,7 +142,8 @@ pub(super) fn check(dir: &Path, acknowledged: &[String], durability: Durability,
         let mut least: BTreeMap<u128, usize> = BTreeMap::new();
         for line in acknowledged {
             let (number, entries) = line.split_once(' ').expect("a line has two numbers");
-            least.insert(number.parse().expect("a number"), entries.parse().expect("a number"));
+            let least = least.entry(number.parse().expect("a number")).or_default();
+            *least = (*least).max(entries.parse().expect("a number"));
         }
         for number in 0..TASKS * 2 {
             let promised = least.get(&number).copied().filter(|_| durability == Durability::Full);
