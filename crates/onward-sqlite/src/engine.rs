@@ -3,6 +3,7 @@
 //! The process owns the database, so what the writer knows of running runs is kept in memory: checking a lease or a
 //! journal's next place reads nothing. After a rollback all of it is read anew.
 
+mod append;
 mod checkpoint;
 mod control;
 mod deliver;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onward_core::{EndpointId, Fence, NodeId, RunId, Seq, StoreError, run::Parent, store::Lease};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
+use self::append::Appender;
 pub(crate) use self::checkpoint::prepare;
 use crate::{
     error::{Done, store_error},
@@ -55,7 +57,6 @@ struct Known {
 #[derive(Debug)]
 struct Hot<'c> {
     insert_run: Statement<'c>,
-    insert_entry: Statement<'c>,
     update_run: Statement<'c>,
 }
 
@@ -65,6 +66,7 @@ pub(crate) struct Engine<'c> {
     conn: &'c Connection,
     guard: Guard,
     hot: Hot<'c>,
+    rows: Appender<'c>,
     known: Known,
     /// The newest node, while it is here.
     node: Option<NodeId>,
@@ -82,19 +84,25 @@ impl<'c> Engine<'c> {
                  timeout_at, retention, fence, node, parent_run, parent_step, key_digest) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?,
-            insert_entry: prepare("INSERT INTO onward_entries (place, data) VALUES (?1, ?2)")?,
             update_run: prepare(
                 "UPDATE onward_runs SET status = ?2, lane = ?3, due_at = ?4, finished_at = ?5, fence = ?6, \
                  node = ?7 WHERE key = ?1",
             )?,
         };
         let known = Known::read(conn).map_err(store_error)?;
-        Ok(Self { conn, guard, hot, known, node: None, node_before: None })
+        let rows = Appender::new(conn).map_err(store_error)?;
+        Ok(Self { conn, guard, hot, rows, known, node: None, node_before: None })
     }
 
     /// The writer's connection.
     pub(crate) const fn conn(&self) -> &'c Connection {
         self.conn
+    }
+
+    /// The writer's connection, with all that was written in it.
+    pub(crate) fn conn_to_read(&mut self) -> Done<&'c Connection> {
+        self.rows.flush()?;
+        Ok(self.conn)
     }
 
     /// What watches over users' SQL.
@@ -109,12 +117,14 @@ impl<'c> Engine<'c> {
     }
 
     /// Commits the group.
-    pub(crate) fn commit(&self) -> rusqlite::Result<()> {
+    pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.rows.flush()?;
         self.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
     /// Undoes the group.
     pub(crate) fn rollback(&mut self) -> rusqlite::Result<()> {
+        self.rows.clear();
         if !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
@@ -123,7 +133,8 @@ impl<'c> Engine<'c> {
     }
 
     /// Sets the savepoint of one call.
-    pub(crate) fn savepoint(&self) -> rusqlite::Result<()> {
+    pub(crate) fn savepoint(&mut self) -> rusqlite::Result<()> {
+        self.rows.flush()?;
         self.conn.prepare_cached("SAVEPOINT onward_call")?.execute([]).map(drop)
     }
 
@@ -134,6 +145,7 @@ impl<'c> Engine<'c> {
 
     /// Undoes what a call did.
     pub(crate) fn undo(&mut self) -> rusqlite::Result<()> {
+        self.rows.clear();
         self.conn.prepare_cached("ROLLBACK TO onward_call")?.execute([])?;
         self.release()?;
         self.reread()

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use onward_core::{BoxFuture, StoreError};
@@ -104,9 +105,14 @@ pub(crate) struct Queue {
 struct State {
     jobs: VecDeque<Box<dyn Job>>,
     writer_waits: bool,
+    /// With how many waiting calls the writer wants to be woken.
+    wake_at: usize,
     closed: bool,
     /// The flusher has a group, or is about to take one.
     flushing: bool,
+    /// How many calls the last group had, and how long the disk took for it.
+    flushed_len: usize,
+    flush_time: Duration,
     group: Option<Vec<Box<dyn Job>>>,
     flusher_ends: bool,
     /// Why nothing can be written any more.
@@ -123,8 +129,8 @@ impl fmt::Debug for Queue {
 pub(crate) enum Taken {
     /// Calls to apply.
     Jobs,
-    /// None now; the disk is free.
-    Idle,
+    /// None now; the disk is free. Whether the writer had to wait for it.
+    Idle { waited: bool },
     /// None, and there will be none.
     Closed,
 }
@@ -164,7 +170,10 @@ impl Queue {
             return Err(unavailable("too many writes are waiting"));
         }
         state.jobs.push_back(job);
-        let wake = std::mem::take(&mut state.writer_waits);
+        let wake = state.writer_waits && state.jobs.len() >= state.wake_at;
+        if wake {
+            state.writer_waits = false;
+        }
         drop(state);
         if wake {
             self.work.notify_one();
@@ -176,21 +185,39 @@ impl Queue {
     /// `group_open`, until the disk is free.
     pub(crate) fn take(&self, into: &mut VecDeque<Box<dyn Job>>, group_open: bool) -> Taken {
         let mut state = self.lock();
+        let mut waited = false;
         loop {
             if !state.jobs.is_empty() {
                 into.append(&mut state.jobs);
                 return Taken::Jobs;
             }
             if group_open && !state.flushing {
-                return Taken::Idle;
+                return Taken::Idle { waited };
             }
             if state.closed && !group_open {
                 return Taken::Closed;
             }
+            waited = true;
             state.writer_waits = true;
+            state.wake_at = 1;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.writer_waits = false;
         }
+    }
+
+    /// Waits a little for the callers of the group that was just brought to disk: where the disk is what everybody
+    /// waits for, one large group is better than two that take turns.
+    pub(crate) fn gather(&self, into: &mut VecDeque<Box<dyn Job>>) {
+        let mut state = self.lock();
+        let (wanted, patience) = (state.flushed_len * 3 / 4, state.flush_time / 4);
+        if state.jobs.len() < wanted && !state.closed {
+            state.writer_waits = true;
+            state.wake_at = wanted;
+            // Woken too early or too late, it only commits a smaller or a larger group.
+            state = self.work.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            state.writer_waits = false;
+        }
+        into.append(&mut state.jobs);
     }
 
     /// Whether a group is on its way to disk.
@@ -226,10 +253,12 @@ impl Queue {
         }
     }
 
-    /// The disk is free again.
-    pub(crate) fn flushed(&self) {
+    /// The disk is free again, after it took so long for so many calls.
+    pub(crate) fn flushed(&self, calls: usize, took: Duration) {
         let mut state = self.lock();
         state.flushing = false;
+        state.flushed_len = calls;
+        state.flush_time = took;
         let wake = std::mem::take(&mut state.writer_waits);
         drop(state);
         if wake {

@@ -139,7 +139,7 @@ impl SqliteStore {
     ) -> BoxFuture<'static, Result<T, StoreError>> {
         match &self.0.readers {
             Some(readers) => readers.call(work),
-            None => self.call(Care::None, move |engine| work(engine.conn()).map_err(Abort::Refused)),
+            None => self.call(Care::None, move |engine| work(engine.conn_to_read()?).map_err(Abort::Refused)),
         }
     }
 }

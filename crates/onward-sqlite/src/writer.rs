@@ -228,7 +228,13 @@ impl Groups<'_> {
             }
             match self.queue.take(&mut self.waiting, true) {
                 Taken::Jobs => {}
-                Taken::Idle | Taken::Closed => return Ok(()),
+                Taken::Idle { waited: true } if self.disk.is_some() => {
+                    self.queue.gather(&mut self.waiting);
+                    if self.waiting.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Taken::Idle { .. } | Taken::Closed => return Ok(()),
             }
         }
     }
@@ -271,11 +277,17 @@ fn apply(job: &mut dyn Job, engine: &mut Engine<'_>) -> rusqlite::Result<()> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "it measures the disk; no time that is stored comes from it")]
+fn stopwatch() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// Brings groups to disk, one after the other.
 fn flush(queue: &Queue, disk: &Disk) {
     while let Some(group) = queue.next_group() {
+        let begun = stopwatch();
         let synced = sync(queue, disk);
-        queue.flushed();
+        queue.flushed(group.len(), begun.elapsed());
         settle(disk, group, synced);
     }
 }

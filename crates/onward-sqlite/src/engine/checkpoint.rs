@@ -1,7 +1,7 @@
 //! One transaction on one run.
 
 use onward_core::{
-    NodeId, Seq, StepKey, StoreError, Timestamp,
+    NodeId, Payload, Seq, StepKey, StoreError, Timestamp,
     event::Event,
     journal::format,
     run::{NewRun, Outcome},
@@ -24,7 +24,7 @@ pub(crate) struct Prepared {
     lease: Lease,
     now: Timestamp,
     start: Option<NewRun>,
-    entries: Vec<(Seq, Vec<u8>)>,
+    entries: Vec<(Seq, Payload)>,
     waiters: Vec<Waiter>,
     settled: Vec<StepKey>,
     events: Vec<Event>,
@@ -32,16 +32,16 @@ pub(crate) struct Prepared {
     children: Vec<NewRun>,
     then: Then,
     /// The outcome that `then` names, encoded.
-    outcome: Vec<u8>,
+    outcome: Payload,
 }
 
 /// Encodes what a checkpoint appends.
 pub(crate) fn prepare(checkpoint: Checkpoint) -> Prepared {
     let Checkpoint { lease, now, start, entries, waiters, settled, events, signals, children, then } = checkpoint;
-    let entries = entries.iter().map(|entry| (entry.seq, format::encode(entry))).collect();
+    let entries = entries.iter().map(|entry| (entry.seq, Payload::from(format::encode(entry)))).collect();
     let outcome = match &then {
-        Then::Finish(outcome) => record::encode_outcome(outcome),
-        Then::Keep | Then::Suspend { .. } => Vec::new(),
+        Then::Finish(outcome) => Payload::from(record::encode_outcome(outcome)),
+        Then::Keep | Then::Suspend { .. } => Payload::default(),
     };
     Prepared { lease, now, start, entries, waiters, settled, events, signals, children, then, outcome }
 }
@@ -85,7 +85,7 @@ impl Engine<'_> {
         let live = self.leased(&checkpoint.lease)?;
         live.next = next;
         let key = live.key;
-        self.append(key, &checkpoint.entries)?;
+        self.append(key, &checkpoint.entries);
         let mut done = Checkpointed::default();
         if !checkpoint.is_alone() {
             self.effects(key, checkpoint, &mut done)?;
@@ -144,13 +144,13 @@ impl Engine<'_> {
             }
         };
         let key = self.insert_run(new, endpoint, &position)?;
-        self.append(key, &checkpoint.entries)?;
+        self.append(key, &checkpoint.entries);
         let mut done = Checkpointed::default();
         if position.is_due(checkpoint.now) {
             done.woken.push(Woken { run_id, node: None });
         }
         if let Then::Finish(outcome) = &checkpoint.then {
-            self.keep_outcome(key, &checkpoint.outcome)?;
+            self.keep_outcome(key, checkpoint.outcome.clone());
             self.tell_parent(new.parent, outcome, checkpoint.now, &mut done.woken)?;
         }
         Ok(Some(done))
@@ -239,7 +239,7 @@ impl Engine<'_> {
         if live.waits || live.deliveries > 0 {
             self.forget_waits(live.key)?;
         }
-        self.keep_outcome(live.key, &checkpoint.outcome)?;
+        self.keep_outcome(live.key, checkpoint.outcome.clone());
         self.tell_parent(live.parent, outcome, now, woken)
     }
 
@@ -250,7 +250,7 @@ impl Engine<'_> {
 }
 
 /// Entries must follow the journal's last without a gap.
-fn check_places(first: Seq, entries: &[(Seq, Vec<u8>)]) -> Done<Seq> {
+fn check_places(first: Seq, entries: &[(Seq, Payload)]) -> Done<Seq> {
     let mut next = first;
     for (seq, _) in entries {
         if *seq != next {

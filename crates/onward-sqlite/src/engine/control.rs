@@ -44,7 +44,7 @@ impl Engine<'_> {
         self.known.remove(run.run_id);
         self.place(run.key, &Position::ended(run.fence.next(), outcome.status, now, run.retention))?;
         self.forget_waits(run.key)?;
-        self.keep_outcome(run.key, &record::encode_outcome(outcome))?;
+        self.keep_outcome(run.key, Payload::from(record::encode_outcome(outcome)));
         self.tell_parent(run.parent, outcome, now, &mut woken)?;
         Ok(woken)
     }
@@ -54,12 +54,14 @@ impl Engine<'_> {
             return Err(StoreError::WrongStatus(run.status).into());
         }
         let journal = read::journal(self.conn, run.key)?.entries;
-        let reset: Vec<_> =
-            reset_entries(&journal, now).iter().map(|entry| (entry.seq, format::encode(entry))).collect();
+        let reset: Vec<_> = reset_entries(&journal, now)
+            .iter()
+            .map(|entry| (entry.seq, Payload::from(format::encode(entry))))
+            .collect();
         if reset.last().is_some_and(|(seq, _)| seq.0 >= ENTRIES_MAX) {
             return Err(corrupt("the journal is full").into());
         }
-        self.append(run.key, &reset)?;
+        self.append(run.key, &reset);
         self.conn
             .prepare_cached("DELETE FROM onward_entries WHERE place = ?1")?
             .execute([row::outcome_place(run.key)])?;

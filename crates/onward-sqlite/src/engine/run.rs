@@ -1,7 +1,7 @@
 //! Rows of runs: made, moved between lanes, ended, removed.
 
 use onward_core::{
-    Fence, NodeId, RunId, Seq, StoreError, Timestamp,
+    Fence, NodeId, Payload, RunId, Seq, StoreError, Timestamp,
     run::{IdempotencyKey, NewRun, Outcome, Parent, Status},
     store::Woken,
     waiter::{Delivery, Fact},
@@ -116,7 +116,7 @@ impl Engine<'_> {
         }
         self.known.next_key += 1;
         if !new.request.is_empty() {
-            self.hot.insert_entry.execute(params![row::request_place(key), new.request.as_ref()])?;
+            self.rows.push(row::request_place(key), new.request.clone());
         }
         if let Some(claim) = &new.key {
             self.conn
@@ -165,17 +165,15 @@ impl Engine<'_> {
     }
 
     /// Appends to a journal.
-    pub(super) fn append(&mut self, key: i64, entries: &[(Seq, Vec<u8>)]) -> Done<()> {
+    pub(super) fn append(&mut self, key: i64, entries: &[(Seq, Payload)]) {
         for (seq, data) in entries {
-            self.hot.insert_entry.execute(params![row::entry_place(key, *seq), data])?;
+            self.rows.push(row::entry_place(key, *seq), data.clone());
         }
-        Ok(())
     }
 
     /// Keeps a run's outcome, encoded. The row itself is the caller's to move.
-    pub(super) fn keep_outcome(&mut self, key: i64, outcome: &[u8]) -> Done<()> {
-        self.hot.insert_entry.execute(params![row::outcome_place(key), outcome])?;
-        Ok(())
+    pub(super) fn keep_outcome(&mut self, key: i64, outcome: Payload) {
+        self.rows.push(row::outcome_place(key), outcome);
     }
 
     /// Gives an outcome to the step that waits for it, if one does.
