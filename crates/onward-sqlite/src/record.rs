@@ -24,6 +24,22 @@ pub(crate) enum InvalidRecord {
     Damaged,
 }
 
+/// Bytes that are copied as a whole: serde takes a plain slice for a sequence, a byte at a time.
+#[derive(Clone, Copy)]
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(Self)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct MatcherV1<'a> {
     name: &'a str,
@@ -36,14 +52,16 @@ struct MatcherV1<'a> {
 #[derive(Serialize, Deserialize)]
 struct OutcomeV1<'a> {
     status: u8,
-    response: &'a [u8],
-    error: &'a [u8],
+    #[serde(borrow)]
+    response: Raw<'a>,
+    #[serde(borrow)]
+    error: Raw<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
 enum FactV1<'a> {
-    Event(&'a [u8]),
-    Signal(&'a [u8]),
+    Event(#[serde(borrow)] Raw<'a>),
+    Signal(#[serde(borrow)] Raw<'a>),
     SignalTaken,
     #[serde(borrow)]
     Outcome(OutcomeV1<'a>),
@@ -63,7 +81,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, InvalidRecord> {
     postcard::from_bytes(rest).map_err(|_| InvalidRecord::Damaged)
 }
 
-fn payload(bytes: &[u8]) -> Payload {
+fn payload(Raw(bytes): Raw<'_>) -> Payload {
     Payload::from(bytes.to_vec())
 }
 
@@ -91,7 +109,7 @@ pub(crate) fn decode_matcher(bytes: &[u8]) -> Result<Matcher, InvalidRecord> {
 
 fn outcome_record(outcome: &Outcome) -> OutcomeV1<'_> {
     let status = u8::try_from(row::status_number(outcome.status)).expect("there are five statuses");
-    OutcomeV1 { status, response: outcome.response.as_ref(), error: outcome.error.as_ref() }
+    OutcomeV1 { status, response: Raw(outcome.response.as_ref()), error: Raw(outcome.error.as_ref()) }
 }
 
 fn outcome(record: &OutcomeV1<'_>) -> Result<Outcome, InvalidRecord> {
@@ -109,8 +127,8 @@ pub(crate) fn decode_outcome(bytes: &[u8]) -> Result<Outcome, InvalidRecord> {
 
 pub(crate) fn encode_fact(fact: &Fact) -> Vec<u8> {
     let (record, len) = match fact {
-        Fact::Event(event) => (FactV1::Event(event.as_ref()), event.len()),
-        Fact::Signal(data) => (FactV1::Signal(data.as_ref()), data.len()),
+        Fact::Event(event) => (FactV1::Event(Raw(event.as_ref())), event.len()),
+        Fact::Signal(data) => (FactV1::Signal(Raw(data.as_ref())), data.len()),
         Fact::SignalTaken => (FactV1::SignalTaken, 0),
         Fact::Outcome(outcome) => (FactV1::Outcome(outcome_record(outcome)), outcome.response.len()),
     };

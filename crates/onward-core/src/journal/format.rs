@@ -34,22 +34,43 @@ struct RecordV1<'a> {
 
 #[derive(Serialize, Deserialize)]
 enum ChangeV1<'a> {
-    AttemptFailed { attempt: u32, error: &'a [u8], retry_at: i64 },
+    AttemptFailed {
+        attempt: u32,
+        #[serde(borrow)]
+        error: Raw<'a>,
+        retry_at: i64,
+    },
     Waiting { until: Option<i64>, subject: &'a str },
-    Succeeded { attempt: u32, output: &'a [u8] },
-    Failed { attempt: u32, error: &'a [u8] },
+    Succeeded { attempt: u32, output: Raw<'a> },
+    Failed { attempt: u32, error: Raw<'a> },
     Reset,
+}
+
+/// Bytes that are copied as a whole: serde takes a plain slice for a sequence, a byte at a time.
+#[derive(Clone, Copy)]
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(Self)
+    }
 }
 
 /// The stored bytes of an entry. Its place is not among them: that is the row's key.
 pub fn encode(entry: &Entry) -> Vec<u8> {
     let change = match &entry.change {
         Change::AttemptFailed { attempt, error, retry_at } => {
-            ChangeV1::AttemptFailed { attempt: attempt.0, error: error.as_ref(), retry_at: retry_at.as_micros() }
+            ChangeV1::AttemptFailed { attempt: attempt.0, error: Raw(error.as_ref()), retry_at: retry_at.as_micros() }
         }
         Change::Waiting { until, subject } => ChangeV1::Waiting { until: until.map(Timestamp::as_micros), subject },
-        Change::Succeeded { attempt, output } => ChangeV1::Succeeded { attempt: attempt.0, output: output.as_ref() },
-        Change::Failed { attempt, error } => ChangeV1::Failed { attempt: attempt.0, error: error.as_ref() },
+        Change::Succeeded { attempt, output } => ChangeV1::Succeeded { attempt: attempt.0, output: Raw(output.as_ref()) },
+        Change::Failed { attempt, error } => ChangeV1::Failed { attempt: attempt.0, error: Raw(error.as_ref()) },
         Change::Reset => ChangeV1::Reset,
     };
     let record = RecordV1 {
@@ -77,7 +98,7 @@ pub fn decode(seq: Seq, bytes: &[u8]) -> Result<Entry, InvalidEntry> {
         return Err(InvalidEntry::Newer(version));
     }
     let record: RecordV1<'_> = postcard::from_bytes(rest).map_err(|_| InvalidEntry::Damaged)?;
-    let payload = |bytes: &[u8]| Payload::from(bytes.to_vec());
+    let payload = |Raw(bytes): Raw<'_>| Payload::from(bytes.to_vec());
     let change = match record.change {
         ChangeV1::AttemptFailed { attempt, error, retry_at } => Change::AttemptFailed {
             attempt: Attempt(attempt),
