@@ -40,9 +40,18 @@ enum ChangeV1<'a> {
         error: Raw<'a>,
         retry_at: i64,
     },
-    Waiting { until: Option<i64>, subject: &'a str },
-    Succeeded { attempt: u32, output: Raw<'a> },
-    Failed { attempt: u32, error: Raw<'a> },
+    Waiting {
+        until: Option<i64>,
+        subject: &'a str,
+    },
+    Succeeded {
+        attempt: u32,
+        output: Raw<'a>,
+    },
+    Failed {
+        attempt: u32,
+        error: Raw<'a>,
+    },
     Reset,
 }
 
@@ -69,7 +78,9 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
             ChangeV1::AttemptFailed { attempt: attempt.0, error: Raw(error.as_ref()), retry_at: retry_at.as_micros() }
         }
         Change::Waiting { until, subject } => ChangeV1::Waiting { until: until.map(Timestamp::as_micros), subject },
-        Change::Succeeded { attempt, output } => ChangeV1::Succeeded { attempt: attempt.0, output: Raw(output.as_ref()) },
+        Change::Succeeded { attempt, output } => {
+            ChangeV1::Succeeded { attempt: attempt.0, output: Raw(output.as_ref()) }
+        }
         Change::Failed { attempt, error } => ChangeV1::Failed { attempt: attempt.0, error: Raw(error.as_ref()) },
         Change::Reset => ChangeV1::Reset,
     };
