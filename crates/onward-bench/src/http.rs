@@ -43,7 +43,7 @@ pub(crate) async fn run(setup: &Setup, sync_us: f64, alone: &[(usize, f64)], aim
             ));
             match (connections, path) {
                 (64, "/steps/0") => {
-                    aims.at_least("0 steps, of the plain handler's requests/s at 64", 0.9, rate / plain)
+                    aims.at_least("0 steps, of the plain handler's requests/s at 64", 0.9, rate / plain);
                 }
                 (1, "/steps/10") => {
                     let step_us = load.ms(50.0) * 100.0;
