@@ -81,7 +81,7 @@ pub(crate) async fn load(address: &str, path: &str, connections: usize, time: Du
         let (address, path) = (address.to_owned(), path.to_owned());
         tasks.spawn(async move {
             let mut connection = Connection::open(&address).await;
-            let mut latency = Histogram::<u64>::new(3).expect("3 digits are allowed");
+            let mut latency = Histogram::<u64>::new_with_bounds(1, 120_000_000, 3).expect("the bounds are bounds");
             while Instant::now() < until {
                 let start = Instant::now();
                 let answer = connection.get(&path).await;
@@ -92,7 +92,7 @@ pub(crate) async fn load(address: &str, path: &str, connections: usize, time: Du
         });
     }
     let start = Instant::now();
-    let mut all = Histogram::<u64>::new(3).expect("3 digits are allowed");
+    let mut all = Histogram::<u64>::new_with_bounds(1, 120_000_000, 3).expect("the bounds are bounds");
     while let Some(latency) = tasks.join_next().await {
         all.add(latency.expect("a connection ends")).expect("the same shape");
     }
