@@ -48,7 +48,8 @@ pub(crate) async fn serve(address: &str, directory: &str) {
         }
         Json(json!({ "steps": 3 }))
     };
-    let late = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, 120_000_000, 3).expect("the bounds are bounds")));
+    let late =
+        Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, 120_000_000, 3).expect("the bounds are bounds")));
     let record = late.clone();
     let sleep = async move |step: Step, Query(sleep): Query<Sleep>| {
         let record = record.clone();

@@ -2,7 +2,9 @@
 
 use std::{
     convert::Infallible,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
 };
 
 use axum::{
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use http::{Uri, request::Parts};
 use onward_core::BoxFuture;
 use onward_protocol::problem::{Code, Problem};
+use parking_lot::Mutex;
 use tower_service::Service;
 
 use crate::{
@@ -28,44 +31,92 @@ use crate::{
 
 /// A method router as one handler, so that one service has all methods of a route, and its state.
 pub(crate) struct Methods<S> {
-    methods: MethodRouter<S>,
+    methods: Arc<MethodRouter<S>>,
 }
 
 impl<S> Clone for Methods<S> {
     fn clone(&self) -> Self {
-        Self { methods: self.methods.clone() }
+        Self { methods: Arc::clone(&self.methods) }
     }
 }
 
 impl<S> Methods<S> {
     pub(crate) fn new(methods: MethodRouter<S>) -> Self {
-        Self { methods }
+        Self { methods: Arc::new(methods) }
     }
 }
+
+/// A method router that has been given its state. A route carries one in its requests, so that the router is given
+/// its state once, and not for each request.
+#[derive(Clone, Default)]
+struct Stateful(Arc<OnceLock<Mutex<MethodRouter<()>>>>);
 
 impl<S> Handler<(), S> for Methods<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    type Future = BoxFuture<'static, Response>;
+    type Future = RouteFuture<Infallible>;
 
-    fn call(self, request: Request, state: S) -> Self::Future {
-        Box::pin(async move {
-            let mut methods: MethodRouter<()> = self.methods.with_state(state);
-            let answer: Result<Response, Infallible> = Service::call(&mut methods, request).await;
-            answer.unwrap_or_else(|never| match never {})
-        })
+    fn call(self, mut request: Request, state: S) -> Self::Future {
+        let stateful = request.extensions_mut().remove::<Stateful>().unwrap_or_default();
+        let give = || Mutex::new(MethodRouter::clone(&self.methods).with_state(state));
+        let future = Service::call(&mut *stateful.0.get_or_init(give).lock(), request);
+        RouteFuture { future }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The response of a method router, which cannot fail.
+    pub(crate) struct RouteFuture<E> {
+        #[pin]
+        future: axum::routing::future::RouteFuture<E>,
+    }
+}
+
+impl Future for RouteFuture<Infallible> {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        self.project().future.poll(cx).map(|answer| answer.unwrap_or_else(|never| match never {}))
+    }
+}
+
+/// A route of [`Methods`] with the router that has its state.
+#[derive(Clone)]
+pub(crate) struct StatefulRoute {
+    route: Route,
+    stateful: Stateful,
+}
+
+impl StatefulRoute {
+    pub(crate) fn new(route: Route) -> Self {
+        Self { route, stateful: Stateful::default() }
+    }
+}
+
+impl Service<Request> for StatefulRoute {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = axum::routing::future::RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(())) // a route always is
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        request.extensions_mut().insert(self.stateful.clone());
+        self.route.call(request)
     }
 }
 
 /// Calls a route for stored requests. They are routed once more by their path, so that path parameters are there.
 pub(crate) struct RouteCall {
-    route: Route,
+    route: StatefulRoute,
     router: OnceLock<(String, Router)>,
 }
 
 impl RouteCall {
-    pub(crate) const fn new(route: Route) -> Self {
+    pub(crate) const fn new(route: StatefulRoute) -> Self {
         Self { route, router: OnceLock::new() }
     }
 }
@@ -99,15 +150,15 @@ struct Seen(Uri);
 
 /// Puts the URI back that the handler saw first.
 #[derive(Clone)]
-struct Restored(Route);
+struct Restored(StatefulRoute);
 
 impl Service<Request> for Restored {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {

@@ -1,3 +1,5 @@
+//! Readers wait for what they could see to be on disk.
+
 use std::sync::mpsc;
 
 use super::*;

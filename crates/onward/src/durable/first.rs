@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request::Parts};
 use http_body::Body;
-use onward_core::{RunId, StoreError, run::IdempotencyKey, store::Checkpoint};
+use onward_core::{BoxFuture, RunId, StoreError, run::IdempotencyKey, store::Checkpoint};
 use onward_protocol::{
     idempotency::idempotency_key,
     prefer::Preferences,
@@ -265,7 +265,8 @@ where
     }
 }
 
-/// Settles a run whose client is still there, in a task of its own: the client may go away meanwhile.
+/// Settles a run whose client is still there. Whatever must be waited for is waited for in a task of its own: the
+/// client may go away meanwhile.
 async fn finish<B>(context: &Arc<Context>, ended: Ended<Response<B>>, asked: &Asked) -> Response<DurableBody<B>>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -273,33 +274,46 @@ where
 {
     // Why: who joined the run by its key, or waits for it elsewhere, must never see another outcome than this client.
     let stored_first = asked.key.is_some() || context.is_asynchronous();
-    let (answer, answered) = oneshot::channel();
     let own = Arc::clone(context);
-    context.shared.tasks.spawn("finish", async move {
-        match settle(&own, ended).await {
-            Left::Outcome(settled, ack) => {
-                let response = settled.response.clone();
-                if !stored_first {
-                    let _ = answer.send(Answer::Response(response));
-                    conclude(&own, Left::Outcome(settled, ack)).await;
-                    return;
-                }
-                let stored = ack.await;
-                let ok = stored.is_ok();
-                conclude(&own, Left::Outcome(settled, Box::pin(async { stored }))).await;
-                let _ = answer.send(if ok { Answer::Response(response) } else { Answer::Unavailable });
-            }
-            Left::Suspended | Left::Halted(Halt::LeaseLost) => drop(answer.send(Answer::Elsewhere)),
-            Left::Halted(Halt::Store(error)) => {
-                halted(&own, &error);
-                let _ = answer.send(Answer::Unavailable);
-            }
+    let mut settling: BoxFuture<'static, Left> = Box::pin(async move { settle(&own, ended).await });
+    let now = poll_fn(|cx| Poll::Ready(settling.as_mut().poll(cx))).await;
+    let own = Arc::clone(context);
+    match now {
+        Poll::Ready(Left::Outcome(settled, ack)) if !stored_first => {
+            let response = settled.response.clone();
+            context.shared.tasks.spawn("finish", async move { conclude(&own, Left::Outcome(settled, ack)).await });
+            return kept(response);
         }
+        Poll::Ready(left) => settling = Box::pin(std::future::ready(left)),
+        Poll::Pending => {}
+    }
+    let (answer, answered) = oneshot::channel();
+    context.shared.tasks.spawn("finish", async move {
+        let left = settling.await;
+        let _ = answer.send(stored(&own, left).await);
     });
     match answered.await {
         Ok(Answer::Response(response)) => kept(response),
         Ok(Answer::Elsewhere) => kept(answer::elsewhere(context, context.run_id, asked.prefer).await),
         Ok(Answer::Unavailable) | Err(_) => problem(Code::StoreUnavailable),
+    }
+}
+
+/// Waits until what an execution left is stored, and says what its client is to be told.
+async fn stored(context: &Arc<Context>, left: Left) -> Answer {
+    match left {
+        Left::Outcome(settled, ack) => {
+            let response = settled.response.clone();
+            let stored = ack.await;
+            let ok = stored.is_ok();
+            conclude(context, Left::Outcome(settled, Box::pin(async { stored }))).await;
+            if ok { Answer::Response(response) } else { Answer::Unavailable }
+        }
+        Left::Suspended | Left::Halted(Halt::LeaseLost) => Answer::Elsewhere,
+        Left::Halted(Halt::Store(error)) => {
+            halted(context, &error);
+            Answer::Unavailable
+        }
     }
 }
 

@@ -174,7 +174,7 @@ impl EndpointBuilder {
 mod axum_route {
     use super::{Arc, Durable, EndpointBuilder, Endpoints, METHODS, Onward};
     use crate::{
-        axum_glue::{Methods, RouteCall},
+        axum_glue::{Methods, RouteCall, StatefulRoute},
         endpoint::Call,
     };
     use axum::{
@@ -203,8 +203,9 @@ mod axum_route {
             let endpoints = Endpoints::PerMethod(each.collect());
             let shared = Arc::clone(&self.onward.0);
             let layer = tower_layer::layer_fn(move |route: Route| {
+                let route = StatefulRoute::new(route);
                 let call: Arc<dyn Call> = Arc::new(RouteCall::new(route.clone()));
-                Durable::<Route, Body>::new(route, Arc::clone(&shared), endpoints.clone(), &call)
+                Durable::<StatefulRoute, Body>::new(route, Arc::clone(&shared), endpoints.clone(), &call)
             });
             Router::new().route(path, axum::routing::any(Methods::new(methods)).layer(layer))
         }

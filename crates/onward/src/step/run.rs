@@ -121,7 +121,7 @@ impl Step {
         T: Serialize + DeserializeOwned + Send + 'a,
         E: IntoStepError + 'a,
     {
-        self.run_with(id, move |_| work())
+        self.begin(id, move |_, _| work())
     }
 
     /// Like [`Step::run`]; the closure is told its attempt and a key to pass downstream.
@@ -134,9 +134,19 @@ impl Step {
     ///     Ok(format!("receipt {receipt}"))
     /// }
     /// ```
-    pub fn run_with<'a, T, E, F, Fut>(&self, id: &str, work: F) -> Run<'a, T>
+    pub fn run_with<'a, T, E, F, Fut>(&self, id: &str, mut work: F) -> Run<'a, T>
     where
         F: FnMut(StepContext) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        T: Serialize + DeserializeOwned + Send + 'a,
+        E: IntoStepError + 'a,
+    {
+        self.begin(id, move |asked, attempt| work(work_context(asked, attempt)))
+    }
+
+    fn begin<'a, T, E, F, Fut>(&self, id: &str, work: F) -> Run<'a, T>
+    where
+        F: FnMut(&Asked, Attempt) -> Fut + Send + 'a,
         Fut: Future<Output = Result<T, E>> + Send + 'a,
         T: Serialize + DeserializeOwned + Send + 'a,
         E: IntoStepError + 'a,
@@ -153,7 +163,7 @@ impl Step {
 /// Runs a closure until an attempt succeeds or they have run out, and waits for the outcome to be durable.
 async fn attempts<T, E, F, Fut>(mut asked: Asked, options: RunOptions, mut work: F) -> Result<T, StepError>
 where
-    F: FnMut(StepContext) -> Fut + Send,
+    F: FnMut(&Asked, Attempt) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
     E: IntoStepError,
@@ -168,7 +178,7 @@ where
             Next::Waiting | Next::Recorded => break,
         };
         let running = asked.context.running();
-        let result = attempt_once(work_context(&asked, attempt), timeout, &mut work).await;
+        let result = attempt_once(|| work(&asked, attempt), timeout).await;
         let kept = result.and_then(|value| keep::<T>(&value, limit));
         match kept {
             Ok((output, value)) => {
@@ -194,18 +204,14 @@ pub(super) fn work_context(asked: &Asked, attempt: Attempt) -> StepContext {
 }
 
 /// One attempt: a panic and a timeout are errors of it.
-async fn attempt_once<T, E, F, Fut>(
-    context: StepContext,
-    timeout: Option<Duration>,
-    work: &mut F,
-) -> Result<T, StepError>
+async fn attempt_once<T, E, F, Fut>(work: F, timeout: Option<Duration>) -> Result<T, StepError>
 where
-    F: FnMut(StepContext) -> Fut,
+    F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
     E: IntoStepError,
 {
     let panicked = |panic: Box<dyn std::any::Any + Send>| StepError::new(ErrorKind::Panic, panic_text(&*panic), true);
-    let future = catch_unwind(AssertUnwindSafe(|| work(context))).map_err(panicked)?;
+    let future = catch_unwind(AssertUnwindSafe(work)).map_err(panicked)?;
     let mut future = pin!(future);
     let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
