@@ -79,7 +79,9 @@ pub fn reset_entries(journal: &[Entry], now: Timestamp) -> Vec<Entry> {
             |entry: &Entry| entry.seq > failed.seq && entry.change == Change::Reset && entry.step == failed.step;
         journal.iter().any(undoes)
     };
-    let failed_last = failed_last.filter(|failed| !is_reset(failed));
+    // Why: where the handler itself failed the run, a step's failure is one that the handler had handled.
+    let by_handler = journal.last().is_some_and(|last| last.kind == StepKind::Handler);
+    let failed_last = failed_last.filter(|failed| !by_handler && !is_reset(failed));
     if let Some(entry) = failed_last {
         reset.push((entry.step.clone(), entry.kind));
     }

@@ -63,12 +63,11 @@ enum State {
     /// The last attempt failed; this one may start at a time.
     Retrying { attempt: Attempt, at: Timestamp },
     /// A wait was registered.
-    Waiting { until: Option<Timestamp>, subject: String },
+    Waiting { until: Option<Timestamp> },
     /// It has its output or its last error.
     Done {
         outcome: Result<Payload, Payload>,
         at: Timestamp,
-        subject: String,
         /// The place of the entry that tells it.
         seq: Seq,
         durable: bool,
@@ -227,7 +226,7 @@ impl Machine {
     /// The step begins to wait. `None` where it is done, or where the handler has let go of it.
     pub fn wait(&mut self, key: StepKey, until: Option<Timestamp>, subject: String, now: Timestamp) -> Option<Entry> {
         let step = self.steps.get_mut(&key).filter(|step| step.is_open())?;
-        step.state = State::Waiting { until, subject: subject.clone() };
+        step.state = State::Waiting { until };
         self.active.insert(key);
         Some(self.entry(key, now, Change::Waiting { until, subject }))
     }
@@ -350,11 +349,12 @@ impl Machine {
         !self.active.is_empty()
     }
 
-    /// From when on an event of this name counts for a wait that looks back: the run's start, or just after the
-    /// last event of the name that the run got.
-    pub fn look_back(&self, name: &str, created_at: Timestamp) -> Timestamp {
-        let got = self.steps.values().filter_map(|step| match &step.state {
-            State::Done { at, subject, .. } if step.kind == StepKind::WaitForEvent && subject == name => {
+    /// From when on an event counts for a wait that looks back: the run's start, or just after the last event that
+    /// this step's id got before. A wait that gave up got none.
+    pub fn look_back(&self, id: &str, created_at: Timestamp) -> Timestamp {
+        let own = self.steps.values().filter(|step| step.kind == StepKind::WaitForEvent && step.id.name() == id);
+        let got = own.filter_map(|step| match &step.state {
+            State::Done { outcome: Ok(event), at, .. } if event.as_ref() != b"null" => {
                 Some(Timestamp::from_micros(at.as_micros() + 1))
             }
             _ => None,
@@ -394,12 +394,12 @@ impl Machine {
         }
         let seq = self.take_seq();
         let step = self.steps.get_mut(&key)?;
-        let (attempt, subject) = match &mut step.state {
-            State::Ready { attempt } | State::Retrying { attempt, .. } => (*attempt, String::new()),
-            State::Waiting { subject, .. } => (Attempt::FIRST, std::mem::take(subject)),
+        let attempt = match &step.state {
+            State::Ready { attempt } | State::Retrying { attempt, .. } => *attempt,
+            State::Waiting { .. } => Attempt::FIRST,
             State::Done { .. } => return None,
         };
-        step.state = State::Done { outcome, at, subject, seq, durable: derivable, way: Way::NEW };
+        step.state = State::Done { outcome, at, seq, durable: derivable, way: Way::NEW };
         self.active.remove(&key);
         self.queue.insert(seq, key);
         Some((seq, attempt))

@@ -91,7 +91,7 @@ impl<T> WaitForEvent<'_, T> {
     }
 
     /// Looks back: an event that was accepted after the run began and before the wait did counts too, the earliest
-    /// first. An event that an earlier wait of this run for the same name got does not count again.
+    /// first. In a loop, an event that an earlier use of this step's id got does not count again.
     pub fn since_start(mut self) -> Self {
         self.options.since_start = true;
         self
@@ -154,13 +154,13 @@ async fn wait<T: DeserializeOwned>(
         let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
         let matcher = matcher(&asked, name.clone(), options).map_err(|error| asked.error(error))?;
         let (step, created_at) = (asked.key, asked.context.created_at);
-        let subject = name.clone();
+        let id = asked.id.clone();
         asked.context.wait(
             step,
             until,
-            subject,
+            name,
             |machine| {
-                let since = since_start.then(|| machine.look_back(&name, created_at));
+                let since = since_start.then(|| machine.look_back(id.name(), created_at));
                 Some(Waiter { step, subject: Subject::Event { matcher, since } })
             },
             None,

@@ -34,21 +34,16 @@ impl Machine {
             requested: false,
             dropped: false,
         });
-        let subject = match &mut step.state {
-            State::Waiting { subject, .. } => std::mem::take(subject),
-            State::Done { seq, .. } => {
-                self.queue.remove(seq);
-                String::new()
-            }
-            _ => String::new(),
-        };
+        if let State::Done { seq, .. } = &step.state {
+            self.queue.remove(seq);
+        }
         let (at, seq) = (entry.at, entry.seq);
-        let done = |outcome| State::Done { outcome, at, subject, seq, durable: true, way: Way::NEW };
+        let done = |outcome| State::Done { outcome, at, seq, durable: true, way: Way::NEW };
         step.state = match &entry.change {
             Change::AttemptFailed { attempt, retry_at, .. } => {
                 State::Retrying { attempt: attempt.next(), at: *retry_at }
             }
-            Change::Waiting { until, subject } => State::Waiting { until: *until, subject: subject.clone() },
+            Change::Waiting { until, .. } => State::Waiting { until: *until },
             Change::Succeeded { output, .. } => done(Ok(output.clone())),
             Change::Failed { error, .. } => done(Err(error.clone())),
             Change::Reset => State::Ready { attempt: Attempt::FIRST },

@@ -298,11 +298,14 @@ fn a_wait_looks_back_to_the_start_and_past_what_the_run_got() {
     let key = case.wait("a", WaitForEvent, None);
     let sleep = case.wait("b", Sleep, Some(1));
     assert_eq!(case.machine.look_back("a", start), start, "it has got none yet");
+    let gave_up = case.wait("c", WaitForEvent, Some(1));
+    case.derive(gave_up, "null", 50);
     case.derive(key, "{}", 40);
     case.derive(sleep, "null", 60);
     for machine in [&case.machine, &case.replay().machine] {
         assert_eq!(machine.look_back("a", start), at(41));
-        assert_eq!(machine.look_back("b", start), start, "another name, and no event");
+        assert_eq!(machine.look_back("b", start), start, "another step, and no wait for an event");
+        assert_eq!(machine.look_back("c", start), start, "it gave up: an event that came meanwhile still counts");
         assert_eq!(machine.look_back("a", at(90)), at(90));
     }
 }
