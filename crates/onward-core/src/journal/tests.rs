@@ -85,13 +85,20 @@ fn the_place_of_a_transaction_that_came_to_nothing_hides_no_failure() {
 
 #[test]
 fn what_was_reset_begins_with_its_first_attempt() {
-    let mut journal = journal(&[("a", StepKind::Run, failed()), ("complete", StepKind::Handler, failed())]);
-    journal.extend(reset_entries(&journal, Timestamp::EPOCH));
-    let mut machine = Machine::replay(&journal);
+    let reset = |entries: &[(&str, StepKind, Change)]| {
+        let mut journal = journal(entries);
+        journal.extend(reset_entries(&journal, Timestamp::EPOCH));
+        Machine::replay(&journal)
+    };
+    let mut machine = reset(&[("a", StepKind::Run, failed())]);
     let requested = machine.request("a", StepKind::Run, 10).unwrap();
     assert_eq!(requested.next, crate::run::machine::Next::Attempt(Attempt::FIRST));
+
+    let mut machine = reset(&[("a", StepKind::Run, failed()), ("complete", StepKind::Handler, failed())]);
+    let requested = machine.request("a", StepKind::Run, 10).unwrap();
+    assert_eq!(requested.next, crate::run::machine::Next::Recorded);
     let policy = crate::RetryPolicy::default();
     let (entry, _) = machine.fail_handler(Payload::default(), &policy, Timestamp::EPOCH, crate::Draw(0));
-    assert_eq!(entry.seq, Seq(4));
+    assert_eq!(entry.seq, Seq(3));
     assert!(matches!(entry.change, Change::AttemptFailed { attempt: Attempt::FIRST, .. }));
 }
