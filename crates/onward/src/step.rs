@@ -26,7 +26,7 @@ pub use self::{
 use std::{fmt, future::poll_fn, pin::Pin, sync::Arc};
 
 use onward_core::{
-    Payload, RunId, StepKey,
+    Attempt, Payload, RunId, StepKey,
     run::machine::Next,
     step::{StepId, StepKind},
 };
@@ -95,6 +95,15 @@ impl Asked {
         let context = Arc::clone(&step.context);
         let requested = context.request_step(name, kind).map_err(|error| error.at_step(name))?;
         Ok(Self { context, id: requested.step, key: requested.key, next: requested.next, delivered: false })
+    }
+
+    /// The attempt to make, once its time has come; `None` where there is none to make any more.
+    async fn attempt(&self) -> Option<Attempt> {
+        match self.next {
+            Next::Attempt(attempt) => Some(attempt),
+            Next::AttemptAt(..) => Some(poll_fn(|cx| self.context.poll_retry(self.key, cx)).await),
+            Next::Waiting | Next::Recorded => None,
+        }
     }
 
     /// The step's outcome, once it is there and it is its turn.

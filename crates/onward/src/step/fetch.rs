@@ -1,6 +1,6 @@
 //! `step.fetch`: a durable HTTP call.
 
-use std::{future::poll_fn, time::Duration};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -102,12 +102,7 @@ async fn attempts(
             request.headers_mut().insert("idempotency-key", key);
         }
     }
-    loop {
-        let attempt = match asked.next {
-            Next::Attempt(attempt) => attempt,
-            Next::AttemptAt(..) => poll_fn(|cx| asked.context.poll_retry(asked.key, cx)).await,
-            Next::Waiting | Next::Recorded => break,
-        };
+    while let Some(attempt) = asked.attempt().await {
         let running = asked.context.running();
         let called = tokio::time::timeout(timeout.unwrap_or(TIMEOUT), call(&asked, request.clone(), strict)).await;
         let late = || Err(StepError::new(ErrorKind::Timeout, "the call took too long", true));

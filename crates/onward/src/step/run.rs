@@ -171,12 +171,7 @@ where
     let endpoint = asked.context.endpoint.options.retry;
     let (policy, timeout) = options.resolve(endpoint).map_err(|error| asked.error(error))?;
     let limit = asked.context.endpoint.options.output_bytes_max;
-    loop {
-        let attempt = match asked.next {
-            Next::Attempt(attempt) => attempt,
-            Next::AttemptAt(..) => poll_fn(|cx| asked.context.poll_retry(asked.key, cx)).await,
-            Next::Waiting | Next::Recorded => break,
-        };
+    while let Some(attempt) = asked.attempt().await {
         let running = asked.context.running();
         let result = attempt_once(|| work(&asked, attempt), timeout).await;
         let kept = result.and_then(|value| keep::<T>(&value, limit));

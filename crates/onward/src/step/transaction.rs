@@ -1,8 +1,8 @@
 //! `step.transaction`: writes of the user's own that commit with the step's checkpoint.
 
-use std::{future::poll_fn, sync::Arc};
+use std::sync::Arc;
 
-use onward_core::{run::machine::Next, step::StepKind};
+use onward_core::step::StepKind;
 use onward_sqlite::rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -75,12 +75,7 @@ where
     E: IntoStepError + 'static,
 {
     let (policy, _) = options.resolve(asked.context.endpoint.options.retry).map_err(|error| asked.error(error))?;
-    loop {
-        let attempt = match asked.next {
-            Next::Attempt(attempt) => attempt,
-            Next::AttemptAt(..) => poll_fn(|cx| asked.context.poll_retry(asked.key, cx)).await,
-            Next::Waiting | Next::Recorded => break,
-        };
+    while let Some(attempt) = asked.attempt().await {
         let running = asked.context.running();
         let (work, limit) = (Arc::clone(&work), asked.context.endpoint.options.output_bytes_max);
         let once = move |connection: &Connection| {

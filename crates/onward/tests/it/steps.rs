@@ -294,3 +294,58 @@ async fn the_same_id_in_a_loop_gets_an_index() {
     let ids: Vec<_> = detail.steps.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(ids, ["item", "item:1", "item:2"]);
 }
+
+#[tokio::test]
+async fn sleep_until_ends_at_its_time_and_at_once_where_that_has_passed() {
+    let at = |clock: &onward_testing::ManualClock, secs: u64| {
+        let now = std::time::UNIX_EPOCH + Duration::from_micros(clock.now().as_micros().unsigned_abs());
+        now + Duration::from_secs(secs)
+    };
+    let clock = onward_testing::ManualClock::new();
+    let (past, future) = (at(&clock, 0) - Duration::from_secs(60), at(&clock, 3600));
+    let handler = async move |step: Step| {
+        step.sleep_until("past", past).await?;
+        step.sleep_until("future", future).await?;
+        let far = step.sleep_until("far", future + Duration::from_secs(400 * 86_400)).await;
+        Ok::<_, StepError>(far.unwrap_err().message().contains("366 days").to_string())
+    };
+    let store = std::sync::Arc::new(onward_testing::MemoryStore::new());
+    let app = App::on(store, clock, Onward::builder(), |onward| onward.route("/", get(handler))).await;
+    let start = app.clock.now();
+    assert_eq!(text(&app.outcome("/").await), "true");
+    assert_eq!(app.clock.now().since(start), Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn a_fetch_is_made_until_it_is_answered_and_its_response_is_kept() {
+    let (calls, keys) = (Count::default(), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (counted, seen) = (calls.clone(), keys.clone());
+    let service = axum::routing::post(async move |headers: http::HeaderMap, body: String| {
+        seen.lock().unwrap().push(headers["idempotency-key"].to_str().unwrap().to_owned());
+        match counted.hit() {
+            1 => (http::StatusCode::SERVICE_UNAVAILABLE, String::new()),
+            _ => (http::StatusCode::CREATED, format!("got {body}")),
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", service)).await });
+    let handler = async move |step: Step| {
+        let url = url.clone();
+        let request = || http::Request::post(&url).body(bytes::Bytes::from("x")).map_err(StepError::fail);
+        let kept = step.fetch("call", request()?).error_for_status().await?;
+        step.sleep("nap", "2h").await?;
+        let refused = step.fetch("gone", http::Request::get(format!("{url}none")).body(bytes::Bytes::new()).unwrap());
+        let refused = refused.error_for_status().await.unwrap_err();
+        let text = String::from_utf8_lossy(kept.body()).into_owned();
+        Ok::<_, StepError>(format!("{} {text} {}", kept.status().as_u16(), refused.message().contains("404")))
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    assert_eq!(text(&app.outcome("/").await), "201 got x true");
+    let keys = keys.lock().unwrap();
+    assert!(
+        calls.get() == 2 && keys[0] == keys[1],
+        "a kept response is not fetched again; each attempt has the same key"
+    );
+}
