@@ -47,6 +47,14 @@ impl Program {
     }
 }
 
+impl Drop for Program {
+    /// A test that fails leaves no program behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// What clients were told.
 #[derive(Default)]
 struct Told {
