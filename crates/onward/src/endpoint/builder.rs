@@ -60,7 +60,7 @@ impl Onward {
 
 impl EndpointBuilder {
     /// The endpoint's id, by which its runs find it again after a restart and others invoke it. Default: the method
-    /// and path, `"POST /pay"`. On a route with several methods it gets the method in front: `"POST pay"`.
+    /// and path, `"POST /pay"`: an endpoint a method. With an id of yours all methods of a route are one endpoint.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -184,7 +184,8 @@ mod axum_route {
     };
 
     impl EndpointBuilder {
-        /// Mounts a method router as durable endpoints, one for each method: a router to merge into the app's.
+        /// Mounts a method router as durable endpoints, one for each method (or one for all of them, with an
+        /// [`id`](EndpointBuilder::id)): a router to merge into the app's.
         ///
         /// All methods, path parameters, state and extractors work as ever. Middleware inside `methods` runs with
         /// every replay of the handler; middleware outside sees the client's request alone.
@@ -193,14 +194,20 @@ mod axum_route {
             S: Clone + Send + Sync + 'static,
         {
             self.complain();
-            let each = METHODS.iter().filter_map(|method| {
-                let id = match &self.id {
-                    Some(id) => format!("{method} {id}"),
-                    None => format!("{method} {path}"),
-                };
-                self.register(id, Some(path)).map(|endpoint| (method.clone(), endpoint))
-            });
-            let endpoints = Endpoints::PerMethod(each.collect());
+            let endpoints = match &self.id {
+                Some(id) => {
+                    let endpoint = self.register(id.clone(), Some(path));
+                    endpoint.iter().flat_map(|own| METHODS.map(|method| (method, Arc::clone(own)))).collect()
+                }
+                None => METHODS
+                    .into_iter()
+                    .filter_map(|method| {
+                        let endpoint = self.register(format!("{method} {path}"), Some(path))?;
+                        Some((method, endpoint))
+                    })
+                    .collect(),
+            };
+            let endpoints = Endpoints::PerMethod(endpoints);
             let shared = Arc::clone(&self.onward.0);
             let layer = tower_layer::layer_fn(move |route: Route| {
                 let route = StatefulRoute::new(route);

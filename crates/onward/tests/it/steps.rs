@@ -278,6 +278,30 @@ async fn an_endpoint_invokes_another_and_gets_its_response() {
 }
 
 #[tokio::test]
+async fn an_id_of_ones_own_is_one_endpoint_whatever_the_method() {
+    let child = async |step: Step, method: http::Method| {
+        step.sleep("work", "1h").await?;
+        Ok::<_, StepError>(method.to_string())
+    };
+    let parent = async |step: Step| {
+        let request = |method: http::Method| {
+            http::Request::builder().method(method).uri("/ship").body(bytes::Bytes::new()).unwrap()
+        };
+        let got = step.invoke("get", "ship", request(http::Method::GET)).await?;
+        let put = step.invoke("put", "ship", request(http::Method::PUT)).await?;
+        Ok::<_, StepError>(format!("{:?} {:?}", got.body(), put.body()))
+    };
+    let app = App::new(|onward| {
+        let ship = onward.endpoint().id("ship").route("/ship", get(child).put(child));
+        onward.route("/parent", get(parent)).merge(ship)
+    })
+    .await;
+    assert_eq!(text(&app.outcome("/parent").await), r#"b"GET" b"PUT""#);
+    let query = onward::RunQuery::new().endpoint("ship");
+    assert_eq!(app.onward.runs().list(query).await.unwrap().runs.len(), 2);
+}
+
+#[tokio::test]
 async fn the_same_id_in_a_loop_gets_an_index() {
     let handler = async |step: Step| {
         let mut sum = 0;
