@@ -1,5 +1,6 @@
 //! Facts from outside, and which of them a wait is for.
 
+mod fields;
 pub mod matching;
 
 pub use self::matching::{InvalidExpression, MatchValue, Matcher};

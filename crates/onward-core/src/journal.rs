@@ -2,8 +2,10 @@
 
 pub mod format;
 
+use std::collections::BTreeMap;
+
 use crate::{
-    Attempt, Payload, Seq, StepKey, Timestamp,
+    Attempt, Payload, RunId, Seq, StepKey, Timestamp,
     step::{StepId, StepKind},
 };
 
@@ -68,32 +70,46 @@ pub enum Change {
 
 /// The entries to append so that a failed run can be retried from the step that failed it.
 ///
-/// That is the step that failed for good last. A run that failed outside its steps gets its handler's attempts back.
-pub fn reset_entries(journal: &[Entry], now: Timestamp) -> Vec<Entry> {
-    let mut reset: Vec<(StepId, StepKind)> = Vec::new();
-    let fails = |entry: &&Entry| entry.kind != StepKind::Handler && matches!(entry.change, Change::Failed { .. });
-    let failed_last = journal.iter().rev().find(fails);
-    // Why: a reset of another step is the place of a transaction that came to nothing.
-    let is_reset = |failed: &Entry| {
-        let undoes =
-            |entry: &Entry| entry.seq > failed.seq && entry.change == Change::Reset && entry.step == failed.step;
-        journal.iter().any(undoes)
+/// `step` is that step, where its error failed the run: it begins with its first attempt again. A failure that the
+/// handler had handled stays. Waits for events and signals begin anew, because an ended run waits for nothing; a
+/// sleep stays as it is, and so does an invoked run. A run that failed outside its steps gets its handler's attempts
+/// back.
+pub fn reset_entries(journal: &[Entry], step: Option<StepKey>, now: Timestamp) -> Vec<Entry> {
+    let mut last: BTreeMap<StepKey, &Entry> = BTreeMap::new();
+    for entry in journal {
+        last.insert(entry.key(), entry);
+    }
+    let begins_anew = |entry: &&Entry| match &entry.change {
+        Change::Failed { .. } => step == Some(entry.key()),
+        Change::Waiting { .. } => matches!(entry.kind, StepKind::WaitForEvent | StepKind::WaitForSignal),
+        _ => false,
     };
-    // Why: where the handler itself failed the run, a step's failure is one that the handler had handled.
-    let by_handler = journal.last().is_some_and(|last| last.kind == StepKind::Handler);
-    let failed_last = failed_last.filter(|failed| !by_handler && !is_reset(failed));
-    if let Some(entry) = failed_last {
-        reset.push((entry.step.clone(), entry.kind));
-    }
-    if let Some(entry) = journal.iter().rev().find(|entry| entry.kind == StepKind::Handler) {
-        reset.push((entry.step.clone(), entry.kind));
-    }
+    let handler = |entry: &&Entry| entry.kind == StepKind::Handler && entry.change != Change::Reset;
+    let mut reset: Vec<_> = last.values().copied().filter(|entry| begins_anew(entry) || handler(entry)).collect();
+    reset.sort_unstable_by_key(|entry| entry.seq);
     let next = journal.last().map_or(Seq(0), |entry| entry.seq.next());
-    reset
-        .into_iter()
-        .zip(next.0..)
-        .map(|((step, kind), seq)| Entry { seq: Seq(seq), at: now, step, kind, change: Change::Reset })
-        .collect()
+    let entry = |(old, seq): (&Entry, u32)| Entry {
+        seq: Seq(seq),
+        at: now,
+        step: old.step.clone(),
+        kind: old.kind,
+        change: Change::Reset,
+    };
+    reset.into_iter().zip(next.0..).map(entry).collect()
+}
+
+/// The runs that a journal's open steps have invoked, by their steps.
+pub fn invoked(journal: &[Entry]) -> Vec<(StepKey, RunId)> {
+    let mut open = BTreeMap::new();
+    for entry in journal {
+        match &entry.change {
+            Change::Waiting { subject, .. } if entry.kind == StepKind::Invoke => {
+                open.extend(subject.parse().ok().map(|child: RunId| (entry.key(), child)));
+            }
+            _ => drop(open.remove(&entry.key())),
+        }
+    }
+    open.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -196,7 +196,10 @@ pub enum Control {
     /// End it with this outcome, unless it has ended. Its lease is void from then on.
     Cancel(Outcome),
     /// Make a failed run due again from the step that failed it (see [`reset_entries`](crate::journal::reset_entries)).
+    /// Where a run that it invoked has ended meanwhile, it gets that outcome.
     Retry {
+        /// The step whose error failed it, where one did.
+        step: Option<StepKey>,
         /// When the run as a whole is given up now.
         timeout_at: Option<Timestamp>,
     },
@@ -204,13 +207,15 @@ pub enum Control {
     Delete,
 }
 
-/// What a sweep removed.
+/// What a sweep removed, and whether it left something that is past its retention, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Ended runs past their retention.
     pub runs: usize,
     /// Events past theirs.
     pub events: usize,
+    /// Whether there is more to remove: what is left is worth another sweep soon.
+    pub more: bool,
 }
 
 /// Durable storage of runs.
@@ -275,7 +280,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>>;
 
     /// Removes at most `limit` ended runs past their retention and at most `limit` events received before
-    /// `events_before`.
+    /// `events_before`. It may do less, so that it holds nobody up: a run with a large journal is gone at once for
+    /// whoever looks, and its rows go little by little.
     fn sweep(
         &self,
         now: Timestamp,

@@ -37,6 +37,11 @@ CREATE TABLE onward_entries (
 ) STRICT;
 CREATE UNIQUE INDEX onward_entries_place ON onward_entries (place);
 
+-- Runs that are gone but for rows of their entries: those go little by little.
+CREATE TABLE onward_remains (
+    key INTEGER PRIMARY KEY
+) STRICT;
+
 CREATE TABLE onward_keys (
     digest      BLOB PRIMARY KEY,
     run         INTEGER NOT NULL,

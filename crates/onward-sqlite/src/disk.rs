@@ -88,12 +88,12 @@ impl Disk {
     /// Answers when all that could be read until now is on disk: at once, where it is.
     pub(crate) fn when_settled(&self, answer: Answer) {
         let mut state = self.lock();
-        if state.settled >= state.visible {
-            drop(state);
-            answer(Ok(()));
-        } else if let Some(why) = state.failed.clone() {
+        if let Some(why) = state.failed.clone() {
             drop(state);
             answer(Err(unavailable(why)));
+        } else if state.settled >= state.visible {
+            drop(state);
+            answer(Ok(()));
         } else {
             let group = state.visible;
             state.answers.push((group, answer));

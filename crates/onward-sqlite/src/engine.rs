@@ -194,7 +194,13 @@ impl<'c> Engine<'c> {
 impl Known {
     fn read(conn: &Connection) -> rusqlite::Result<Self> {
         let mut known = Self {
-            next_key: conn.query_row("SELECT coalesce(max(key), 0) + 1 FROM onward_runs", [], |row| row.get(0))?,
+            // A key is not given again while rows of the run that had it remain.
+            next_key: conn.query_row(
+                "SELECT max(coalesce((SELECT max(key) FROM onward_runs), 0), \
+                 coalesce((SELECT max(key) FROM onward_remains), 0)) + 1",
+                [],
+                |row| row.get(0),
+            )?,
             last_received_at: conn
                 .query_row("SELECT coalesce(max(received_at), 0) FROM onward_events", [], |row| row.get(0))?,
             ..Self::default()

@@ -268,7 +268,12 @@ fn apply(job: &mut dyn Job, engine: &mut Engine<'_>) -> rusqlite::Result<()> {
     if savepoint {
         engine.savepoint()?;
     }
-    match job.run(engine) {
+    // Why: who calls must not be able to end the writer. What a call that panicked has done is undone with its group.
+    let run = std::panic::catch_unwind(AssertUnwindSafe(|| job.run(engine)));
+    let run = run.unwrap_or_else(|_| {
+        Err(Undo::Group(rusqlite::Error::ToSqlConversionFailure("a call panicked".into())))
+    });
+    match run {
         Ok(()) if savepoint => engine.release(),
         Err(Undo::Savepoint) if savepoint => engine.undo(),
         // A call that is alone undid by itself what it did.
@@ -300,6 +305,8 @@ fn sync(queue: &Queue, disk: &Disk) -> Result<(), String> {
         // The kernel may have dropped the pages: nobody can say what is on disk until the file is opened anew.
         let why = format!("the log could not be brought to disk: {error}");
         queue.break_off(&why);
+        // Why here: nobody may be told that he has read what is on disk from now on, whichever group he waits for.
+        disk.fail(&why);
         why
     })
 }
@@ -315,7 +322,6 @@ fn settle(disk: &Disk, group: Vec<Box<dyn Job>>, synced: Result<(), String>) {
             for job in group {
                 job.refuse(unavailable(why.clone()));
             }
-            disk.fail(&why);
         }
     }
 }

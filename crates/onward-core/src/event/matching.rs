@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::fields::Named;
+
 /// Which events a waiter waits for: those of a name whose field has a value and for which an expression holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matcher {
@@ -20,7 +22,7 @@ pub struct Matcher {
 /// A field of the event and the value that it must have.
 ///
 /// Values compare by their text, so that `42` in a JSON body matches `"42"` from a query string.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MatchValue {
     /// The dotted path of the field within the event, such as `data.requestId`.
     pub path: String,
@@ -29,12 +31,24 @@ pub struct MatchValue {
 }
 
 /// A CEL expression with what it may compare against.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct When {
     /// The expression; `event` is the run's own request, `async` the event that came.
     pub expression: String,
-    /// The run's own request as the expression sees it; `Null` where it does not name `event`.
+    /// Of the run's own request, what the expression names; `Null` where it does not name `event`.
     pub event: Value,
+}
+
+impl std::fmt::Debug for MatchValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MatchValue").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for When {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("When").field("expression", &self.expression).finish_non_exhaustive()
+    }
 }
 
 /// An expression that is not CEL.
@@ -49,7 +63,7 @@ pub struct InvalidExpression {
 pub const EXPRESSION_BYTES_MAX: usize = 4096;
 
 impl When {
-    /// Checks an expression. `event` is the run's own request; it is kept only if the expression names it.
+    /// Checks an expression. `event` is the run's own request; of it is kept what the expression names.
     pub fn try_new(expression: impl Into<String>, event: Value) -> Result<Self, InvalidExpression> {
         let expression = expression.into();
         let invalid = |expression: String, reason: String| InvalidExpression { expression, reason };
@@ -59,14 +73,21 @@ impl When {
         }
         match cel::Program::compile(&expression) {
             Ok(program) => {
+                let named = Named::of(program.expression());
                 let names_event = program.references().variables().contains(&"event");
-                Ok(Self { event: if names_event { event } else { Value::Null }, expression })
+                let event = if names_event { named.keep(event) } else { Value::Null };
+                Ok(Self { event, expression })
             }
             Err(error) => {
                 let reason = error.to_string().lines().next().unwrap_or("it does not parse").to_owned();
                 Err(invalid(expression, reason))
             }
         }
+    }
+
+    /// Whether the whole request is kept: where the expression names more of `event` than fields of `event.data`.
+    pub fn keeps_whole(&self) -> bool {
+        compiled(&self.expression).is_some_and(|program| Named::of(program.expression()).is_whole())
     }
 
     /// Whether the expression is true of an event. One that fails or is not a boolean is not.
@@ -76,7 +97,9 @@ impl When {
         if context.add_variable("event", &self.event).is_err() || context.add_variable("async", event).is_err() {
             return false;
         }
-        matches!(program.execute(&context), Ok(cel::Value::Bool(true)))
+        // Why: one expression must not take the store down with it.
+        let executed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| program.execute(&context)));
+        matches!(executed, Ok(Ok(cel::Value::Bool(true))))
     }
 }
 

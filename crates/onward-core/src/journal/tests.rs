@@ -2,9 +2,9 @@
 
 use expect_test::{Expect, expect};
 
-use super::{Change, Entry, reset_entries};
+use super::{Change, Entry, invoked, reset_entries};
 use crate::{
-    Attempt, Payload, Seq, Timestamp,
+    Attempt, Payload, Seq, StepKey, Timestamp,
     run::machine::Machine,
     step::{StepId, StepKind},
 };
@@ -28,8 +28,13 @@ fn succeeded() -> Change {
     Change::Succeeded { attempt: Attempt::FIRST, output: Payload::from("output") }
 }
 
-fn check(entries: &[(&str, StepKind, Change)], expected: &Expect) {
-    let reset = reset_entries(&journal(entries), Timestamp::from_micros(9));
+fn waiting(subject: &str) -> Change {
+    Change::Waiting { until: None, subject: subject.to_owned() }
+}
+
+fn check(step: Option<&str>, entries: &[(&str, StepKind, Change)], expected: &Expect) {
+    let step = step.map(|name| StepKey::of(name, 0));
+    let reset = reset_entries(&journal(entries), step, Timestamp::from_micros(9));
     assert!(reset.iter().all(|entry| entry.change == Change::Reset && entry.at.as_micros() == 9));
     let lines = reset.iter().map(|entry| format!("{} {:?} {}", entry.seq.0, entry.step, entry.kind));
     expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
@@ -37,65 +42,81 @@ fn check(entries: &[(&str, StepKind, Change)], expected: &Expect) {
 
 #[test]
 fn nothing_is_reset_where_nothing_failed() {
-    check(&[], &expect![[""]]);
-    check(&[("a", StepKind::Run, succeeded())], &expect![[""]]);
+    check(None, &[], &expect![[""]]);
+    check(Some("a"), &[("a", StepKind::Run, succeeded())], &expect![[""]]);
 }
 
 #[test]
-fn the_step_that_failed_last_is_reset() {
+fn the_step_whose_error_failed_the_run_is_reset_and_no_other() {
+    let failures =
+        [("a", StepKind::Run, failed()), ("b", StepKind::Invoke, failed()), ("c", StepKind::Run, succeeded())];
+    check(Some("a"), &failures, &expect![[r#"3 "a" run"#]]);
+    check(Some("b"), &failures, &expect![[r#"3 "b" invoke"#]]);
+    check(Some("unknown"), &failures, &expect![[""]]);
+    check(None, &failures, &expect![[""]]);
+}
+
+#[test]
+fn a_step_can_be_reset_again_and_again() {
     check(
-        &[("a", StepKind::Run, failed()), ("b", StepKind::Invoke, failed()), ("c", StepKind::Run, succeeded())],
-        &expect![[r#"3 "b" invoke"#]],
+        Some("a"),
+        &[("a", StepKind::Run, failed()), ("a", StepKind::Run, Change::Reset), ("a", StepKind::Run, failed())],
+        &expect![[r#"3 "a" run"#]],
     );
+    let done = [("a", StepKind::Run, failed()), ("a", StepKind::Run, Change::Reset), ("a", StepKind::Run, succeeded())];
+    check(Some("a"), &done, &expect![[""]]);
 }
 
 #[test]
-fn a_handler_that_failed_gets_its_attempts_back_and_a_failure_it_handled_stays() {
-    check(&[("complete", StepKind::Handler, failed())], &expect![[r#"1 "complete" handler"#]]);
+fn a_handler_that_failed_gets_its_attempts_back() {
+    check(None, &[("complete", StepKind::Handler, failed())], &expect![[r#"1 "complete" handler"#]]);
     check(
+        None,
         &[("a", StepKind::Run, failed()), ("complete", StepKind::Handler, failed())],
         &expect![[r#"2 "complete" handler"#]],
     );
 }
 
 #[test]
-fn a_failure_that_was_reset_is_not_reset_again() {
+fn waits_for_facts_begin_anew_and_sleeps_and_invoked_runs_go_on() {
     check(
+        None,
         &[
-            ("handled", StepKind::Run, failed()),
-            ("a", StepKind::Run, failed()),
-            ("a", StepKind::Run, Change::Reset),
-            ("a", StepKind::Run, succeeded()),
+            ("nap", StepKind::Sleep, waiting("")),
+            ("event", StepKind::WaitForEvent, waiting("paid")),
+            ("call", StepKind::Invoke, waiting("01M85R07R9XWH8JC8MQ7MF5ZXA")),
+            ("signal", StepKind::WaitForSignal, waiting("go")),
+            ("got", StepKind::WaitForEvent, waiting("paid")),
+            ("got", StepKind::WaitForEvent, succeeded()),
         ],
-        &expect![[""]],
-    );
-    check(
-        &[("a", StepKind::Run, failed()), ("a", StepKind::Run, Change::Reset), ("a", StepKind::Run, failed())],
-        &expect![[r#"3 "a" run"#]],
+        &expect![[r#"
+            6 "event" wait_for_event
+            7 "signal" wait_for_signal"#]],
     );
 }
 
 #[test]
-fn the_place_of_a_transaction_that_came_to_nothing_hides_no_failure() {
-    check(
-        &[("a", StepKind::Run, failed()), ("lost", StepKind::Transaction, Change::Reset)],
-        &expect![[r#"2 "a" run"#]],
-    );
+fn what_a_run_has_invoked_and_waits_for_is_known() {
+    let child = "01M85R07R9XWH8JC8MQ7MF5ZXA";
+    let open = journal(&[("call", StepKind::Invoke, waiting(child)), ("e", StepKind::WaitForEvent, waiting("paid"))]);
+    assert_eq!(invoked(&open), [(StepKey::of("call", 0), child.parse().unwrap())]);
+    let done = journal(&[("call", StepKind::Invoke, waiting(child)), ("call", StepKind::Invoke, failed())]);
+    assert_eq!(invoked(&done), []);
 }
 
 #[test]
 fn what_was_reset_begins_with_its_first_attempt() {
     let reset = |entries: &[(&str, StepKind, Change)]| {
         let mut journal = journal(entries);
-        journal.extend(reset_entries(&journal, Timestamp::EPOCH));
+        journal.extend(reset_entries(&journal, Some(StepKey::of("a", 0)), Timestamp::EPOCH));
         Machine::replay(&journal)
     };
     let mut machine = reset(&[("a", StepKind::Run, failed())]);
     let requested = machine.request("a", StepKind::Run, 10).unwrap();
     assert_eq!(requested.next, crate::run::machine::Next::Attempt(Attempt::FIRST));
 
-    let mut machine = reset(&[("a", StepKind::Run, failed()), ("complete", StepKind::Handler, failed())]);
-    let requested = machine.request("a", StepKind::Run, 10).unwrap();
+    let mut machine = reset(&[("b", StepKind::Run, failed()), ("complete", StepKind::Handler, failed())]);
+    let requested = machine.request("b", StepKind::Run, 10).unwrap();
     assert_eq!(requested.next, crate::run::machine::Next::Recorded);
     let policy = crate::RetryPolicy::default();
     let (entry, _) = machine.fail_handler(Payload::default(), &policy, Timestamp::EPOCH, crate::Draw(0));

@@ -33,6 +33,8 @@ pub struct Machine {
     handler_attempt: u32,
     /// The steps that the handler wants and that wait for time or a fact: few, however long the journal.
     active: BTreeSet<StepKey>,
+    /// When time moves them, the earliest first.
+    deadlines: BTreeSet<(Timestamp, StepKey)>,
     /// Completed steps on their way to the handler, by the places of their entries.
     queue: BTreeMap<Seq, StepKey>,
     offered: Option<(StepKey, u8)>,
@@ -196,15 +198,13 @@ impl Machine {
             dropped: false,
         });
         entry.requested = true;
-        if matches!(entry.state, State::Retrying { .. } | State::Waiting { .. }) {
-            self.active.insert(key);
-        }
         let next = match entry.state {
             State::Ready { attempt } => Next::Attempt(attempt),
             State::Retrying { attempt, at } => Next::AttemptAt(attempt, at),
             State::Waiting { .. } => Next::Waiting,
             State::Done { .. } => Next::Recorded,
         };
+        self.activate(key);
         Ok(Requested { step, key, next })
     }
 
@@ -212,11 +212,12 @@ impl Machine {
     pub fn let_go(&mut self, key: StepKey) -> bool {
         let Some(step) = self.steps.get_mut(&key) else { return false };
         step.dropped = true;
-        self.active.remove(&key);
+        let waits = matches!(step.state, State::Waiting { .. });
         if let State::Done { seq, .. } = step.state {
             self.queue.remove(&seq);
         }
-        matches!(step.state, State::Waiting { .. })
+        self.deactivate(key);
+        waits
     }
 }
 
@@ -227,7 +228,7 @@ impl Machine {
     pub fn wait(&mut self, key: StepKey, until: Option<Timestamp>, subject: String, now: Timestamp) -> Option<Entry> {
         let step = self.steps.get_mut(&key).filter(|step| step.is_open())?;
         step.state = State::Waiting { until };
-        self.active.insert(key);
+        self.activate(key);
         Some(self.entry(key, now, Change::Waiting { until, subject }))
     }
 
@@ -260,13 +261,15 @@ impl Machine {
             let entry = self.fail(key, failed.error, now, false)?;
             return Some(AfterFailure { entry, next: Next::Recorded });
         };
-        let Some(step) = self.steps.get_mut(&key).filter(|step| step.is_open()) else {
+        if !self.steps.get(&key).is_some_and(Step::is_open) {
             self.reserved = None;
             return None;
-        };
+        }
+        self.deactivate(key);
+        let step = self.steps.get_mut(&key)?;
         let attempt = failed.attempt.next();
         step.state = State::Retrying { attempt, at: retry_at };
-        self.active.insert(key);
+        self.activate(key);
         let change = Change::AttemptFailed { attempt: failed.attempt, error: failed.error, retry_at };
         Some(AfterFailure { entry: self.entry(key, now, change), next: Next::AttemptAt(attempt, retry_at) })
     }
@@ -298,8 +301,10 @@ impl Machine {
         let step = self.steps.get_mut(&key)?;
         match step.state {
             State::Retrying { attempt, at } if at <= now => {
-                step.state = State::Ready { attempt };
-                self.active.remove(&key);
+                self.deactivate(key);
+                if let Some(step) = self.steps.get_mut(&key) {
+                    step.state = State::Ready { attempt };
+                }
                 Some(attempt)
             }
             _ => None,
@@ -308,40 +313,39 @@ impl Machine {
 
     /// The waits that the handler still wants and whose time has come, in the order of their deadlines.
     pub fn due(&self, now: Timestamp) -> Vec<(StepKey, StepKind, Timestamp)> {
-        let mut due: Vec<_> = self
-            .wanted()
-            .filter_map(|(key, step)| match &step.state {
-                State::Waiting { until: Some(until), .. } if *until <= now => Some((*key, step.kind, *until)),
-                _ => None,
-            })
-            .collect();
-        due.sort_by_key(|(key, _, until)| (*until, *key));
-        due
+        let due = self.past(now).filter_map(|(until, key)| {
+            let step = self.steps.get(&key)?;
+            matches!(step.state, State::Waiting { .. }).then_some((key, step.kind, until))
+        });
+        due.collect()
     }
 
     /// The steps to be tried again whose time has come: each is told once, to be woken. The handler may take its time
     /// to poll it; time has nothing more to bring to it.
     pub fn retries_due(&mut self, now: Timestamp) -> Vec<StepKey> {
-        let due: Vec<_> = self
-            .wanted()
-            .filter(|(_, step)| matches!(step.state, State::Retrying { at, .. } if at <= now))
-            .map(|(key, _)| *key)
+        let retries = self.past(now).map(|(_, key)| key);
+        let due: Vec<_> = retries
+            .filter(|key| self.steps.get(key).is_some_and(|step| matches!(step.state, State::Retrying { .. })))
             .collect();
         for key in &due {
-            self.active.remove(key);
+            self.deactivate(*key);
         }
         due
     }
 
     /// When the next wait or retry is due; `None` where only a fact from outside can move the run.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.wanted()
-            .filter_map(|(_, step)| match step.state {
-                State::Retrying { at, .. } => Some(at),
-                State::Waiting { until, .. } => until,
-                _ => None,
-            })
-            .min()
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// How many steps the handler wants that wait for time or a fact.
+    pub fn waiting_len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// How many waits the journal has that are not over, whether or not the handler has asked for them again.
+    pub fn waits_len(&self) -> usize {
+        self.steps.values().filter(|step| matches!(step.state, State::Waiting { .. })).count()
     }
 
     /// Whether the handler wants something that only time or a fact from outside can bring.
@@ -377,8 +381,35 @@ impl Machine {
         self.next
     }
 
-    fn wanted(&self) -> impl Iterator<Item = (&StepKey, &Step)> {
-        self.active.iter().filter_map(|key| Some((key, self.steps.get(key)?)))
+    /// The deadlines that have come.
+    fn past(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, StepKey)> {
+        self.deadlines.iter().copied().take_while(move |(at, _)| *at <= now)
+    }
+
+    /// A step that the handler wants and that waits is looked at when its time comes.
+    fn activate(&mut self, key: StepKey) {
+        let deadline = match self.steps.get(&key).map(|step| &step.state) {
+            Some(State::Retrying { at, .. }) => Some(*at),
+            Some(State::Waiting { until }) => *until,
+            _ => return,
+        };
+        self.active.insert(key);
+        self.deadlines.extend(deadline.map(|at| (at, key)));
+    }
+
+    /// Nothing more is brought to a step by time. To be called before its state changes.
+    fn deactivate(&mut self, key: StepKey) {
+        if !self.active.remove(&key) {
+            return;
+        }
+        let deadline = match self.steps.get(&key).map(|step| &step.state) {
+            Some(State::Retrying { at, .. }) => Some(*at),
+            Some(State::Waiting { until }) => *until,
+            _ => None,
+        };
+        if let Some(at) = deadline {
+            self.deadlines.remove(&(at, key));
+        }
     }
 
     fn complete(
@@ -393,6 +424,7 @@ impl Machine {
             return None;
         }
         let seq = self.take_seq();
+        self.deactivate(key);
         let step = self.steps.get_mut(&key)?;
         let attempt = match &step.state {
             State::Ready { attempt } | State::Retrying { attempt, .. } => *attempt,
@@ -400,7 +432,6 @@ impl Machine {
             State::Done { .. } => return None,
         };
         step.state = State::Done { outcome, at, seq, durable: derivable, way: Way::NEW };
-        self.active.remove(&key);
         self.queue.insert(seq, key);
         Some((seq, attempt))
     }

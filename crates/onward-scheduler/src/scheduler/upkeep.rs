@@ -82,8 +82,6 @@ impl Scheduler {
         let now = self.clock.now();
         let retention = i64::try_from(self.config.event_retention.as_micros()).unwrap_or(i64::MAX);
         let events_before = Timestamp::from_micros(now.as_micros().saturating_sub(retention));
-        let batch = self.config.sweep_batch;
-        let swept = self.store.sweep(now, events_before, batch).await?;
-        Ok(swept.runs >= batch || swept.events >= batch)
+        Ok(self.store.sweep(now, events_before, self.config.sweep_batch).await?.more)
     }
 }

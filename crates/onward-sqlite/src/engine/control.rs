@@ -1,10 +1,11 @@
 //! What operators do to runs, and settings.
 
 use onward_core::{
-    Payload, RunId, StoreError, Timestamp,
-    journal::{format, reset_entries},
+    Payload, RunId, StepKey, StoreError, Timestamp,
+    journal::{format, invoked, reset_entries},
     run::{Outcome, Status},
     store::{Control, Woken},
+    waiter::{Delivery, Fact},
 };
 use rusqlite::{OptionalExtension, params};
 
@@ -24,9 +25,9 @@ impl Engine<'_> {
         let run = self.stored(key)?.ok_or(StoreError::RunNotFound)?;
         match control {
             Control::Cancel(outcome) => self.cancel(&run, outcome, now),
-            Control::Retry { timeout_at } => self.retry(&run, *timeout_at, now),
+            Control::Retry { step, timeout_at } => self.retry(&run, *step, *timeout_at, now),
             Control::Delete if run.status.is_final() => {
-                self.delete_run(key, run.key_digest)?;
+                self.delete_now(key, run.key_digest)?;
                 Ok(Vec::new())
             }
             Control::Delete => Err(StoreError::WrongStatus(run.status).into()),
@@ -49,12 +50,18 @@ impl Engine<'_> {
         Ok(woken)
     }
 
-    fn retry(&mut self, run: &Stored, timeout_at: Option<Timestamp>, now: Timestamp) -> Done<Vec<Woken>> {
+    fn retry(
+        &mut self,
+        run: &Stored,
+        step: Option<StepKey>,
+        timeout_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Done<Vec<Woken>> {
         if run.status != Status::Failed {
             return Err(StoreError::WrongStatus(run.status).into());
         }
         let journal = read::journal(self.conn, run.key)?.entries;
-        let reset: Vec<_> = reset_entries(&journal, now)
+        let reset: Vec<_> = reset_entries(&journal, step, now)
             .iter()
             .map(|entry| (entry.seq, Payload::from(format::encode(entry))))
             .collect();
@@ -70,7 +77,24 @@ impl Engine<'_> {
             .prepare_cached("UPDATE onward_runs SET timeout_at = ?2 WHERE key = ?1")?
             .execute(params![run.key, timeout_at])?;
         self.place(run.key, &Position::suspended(run.fence, run.endpoint, now, timeout_at))?;
-        Ok(vec![Woken { run_id: run.run_id, node: None }])
+        let mut woken = vec![Woken { run_id: run.run_id, node: None }];
+        for (step, child) in invoked(&journal) {
+            if let Some(outcome) = self.outcome(child)? {
+                let told = Delivery { step, at: now, fact: Fact::Outcome(outcome) };
+                self.deliver(run.key, &told, now, &mut woken)?;
+            }
+        }
+        Ok(woken)
+    }
+
+    /// How a run ended, if it has.
+    fn outcome(&mut self, run_id: RunId) -> Done<Option<Outcome>> {
+        let Some(key) = self.key_of(run_id)? else { return Ok(None) };
+        let ended = self.stored(key)?.is_some_and(|run| run.status.is_final());
+        if !ended {
+            return Ok(None);
+        }
+        Ok(read::journal(self.conn_to_read()?, key)?.outcome)
     }
 
     pub(crate) fn setting(&mut self, name: &str, proposal: Option<&Payload>) -> Done<Option<Payload>> {

@@ -201,19 +201,6 @@ impl Engine<'_> {
         }
         Ok(())
     }
-
-    /// Removes an ended run.
-    pub(super) fn delete_run(&self, key: i64, key_digest: Option<[u8; 32]>) -> Done<()> {
-        self.conn
-            .prepare_cached("DELETE FROM onward_entries WHERE place >= ?1 AND place <= ?2")?
-            .execute([row::request_place(key), row::outcome_place(key)])?;
-        if let Some(digest) = key_digest {
-            self.conn.prepare_cached("DELETE FROM onward_keys WHERE digest = ?1")?.execute([digest])?;
-        }
-        self.forget_waits(key)?;
-        self.conn.prepare_cached("DELETE FROM onward_runs WHERE key = ?1")?.execute([key])?;
-        Ok(())
-    }
 }
 
 impl Live {

@@ -8,8 +8,8 @@ use onward_core::{
 };
 
 use super::fixture::{
-    appending, at, claim, claimed, endpoint, entry, event, facts, finish, is_lease_lost, load, node, outcome, register,
-    run_id, signal_waiter, start, succeeded, suspend, wait, waiter, write,
+    appending, at, claim, claimed, endpoint, entry, event, facts, finish, is_lease_lost, key, load, node, outcome,
+    register, run_id, signal_waiter, start, succeeded, suspend, wait, waiter, write,
 };
 
 fn cancel() -> Control {
@@ -73,11 +73,11 @@ pub async fn a_failed_run_is_retried_from_the_step_that_failed<S: Store + ?Sized
     finish(store, lease, at(1), Status::Failed).await;
     let before = load(store, 1).await.journal;
 
-    let retry = Control::Retry { timeout_at: Some(at(500)) };
+    let retry = Control::Retry { step: Some(key("b")), timeout_at: Some(at(500)) };
     let woken = store.control(run_id(1), retry, at(60)).await.expect("a failed run is retried");
     assert_eq!(woken, [Woken { run_id: run_id(1), node: None }]);
     let loaded = load(store, 1).await;
-    assert_eq!(loaded.journal, [before.clone(), reset_entries(&before, at(60))].concat());
+    assert_eq!(loaded.journal, [before.clone(), reset_entries(&before, Some(key("b")), at(60))].concat());
     assert_eq!(loaded.journal.len(), 3);
     let record = loaded.record;
     assert_eq!((record.status, record.due_at, record.timeout_at), (Status::Suspended, at(60), Some(at(500))));
@@ -94,7 +94,7 @@ pub async fn a_failed_run_is_retried_from_the_step_that_failed<S: Store + ?Sized
 /// The others have nothing to try again.
 pub async fn only_a_failed_run_is_retried<S: Store + ?Sized>(store: &S) {
     let node = node(store).await;
-    let retry = || Control::Retry { timeout_at: None };
+    let retry = || Control::Retry { step: None, timeout_at: None };
     for (number, status) in (1..).zip([Status::Completed, Status::Cancelled]) {
         let lease = start(store, node, number).await;
         finish(store, lease, at(1), status).await;
@@ -144,7 +144,7 @@ pub async fn a_live_run_is_not_deleted<S: Store + ?Sized>(store: &S) {
 /// The caller is told.
 pub async fn a_run_that_was_never_made_is_not_controlled<S: Store + ?Sized>(store: &S) {
     node(store).await;
-    for control in [cancel(), Control::Retry { timeout_at: None }, Control::Delete] {
+    for control in [cancel(), Control::Retry { step: None, timeout_at: None }, Control::Delete] {
         let refused = store.control(run_id(1), control, at(1)).await;
         assert!(matches!(refused, Err(StoreError::RunNotFound)), "{refused:?}");
     }

@@ -2,12 +2,16 @@
 
 use onward_core::{
     Fence, Store, Timestamp,
+    journal::{Change, Entry},
     run::Status,
+    step::StepKind,
     store::{Checkpoint, Control, Lease, Then, Woken},
     waiter::Fact,
 };
 
-use super::fixture::{at, child, claim, facts, finish, key, load, node, outcome, run_id, start, suspend, write};
+use super::fixture::{
+    appending, at, child, claim, entry, facts, finish, key, load, node, outcome, run_id, start, suspend, write,
+};
 
 /// Run 1 invokes run 2 with its step "call" and keeps its lease. Gives the leases of both.
 async fn invoke<S: Store + ?Sized>(store: &S) -> (Lease, Lease) {
@@ -58,6 +62,19 @@ pub async fn a_parent_that_ended_gets_nothing<S: Store + ?Sized>(store: &S) {
     assert_eq!(finish(store, invoked, at(3), Status::Completed).await.woken, []);
     assert!(facts(store, 1).await.is_empty());
     assert_eq!(load(store, 1).await.record.outcome, Some(outcome(Status::Completed)));
+}
+
+/// It is not made again: what it answered meanwhile comes with the retry.
+pub async fn a_failed_parent_that_is_retried_gets_what_came_meanwhile<S: Store + ?Sized>(store: &S) {
+    let (parent, invoked) = invoke(store).await;
+    let waiting = Change::Waiting { until: None, subject: run_id(2).to_string() };
+    write(store, appending(parent, vec![Entry { kind: StepKind::Invoke, ..entry(0, "call", waiting) }])).await;
+    finish(store, parent, at(2), Status::Failed).await;
+    finish(store, invoked, at(3), Status::Completed).await;
+    let retry = Control::Retry { step: None, timeout_at: None };
+    let woken = store.control(run_id(1), retry, at(4)).await.expect("a failed run is retried");
+    assert_eq!(woken, [Woken { run_id: run_id(1), node: None }]);
+    assert_eq!(facts(store, 1).await, [(key("call"), Fact::Outcome(outcome(Status::Completed)))]);
 }
 
 /// However a run ends, who waits for it is told.

@@ -1,10 +1,11 @@
 //! What operators do to runs, and what is past its time goes.
 
 use onward_core::{
-    RunId, StoreError, Timestamp,
-    journal::reset_entries,
+    RunId, StepKey, StoreError, Timestamp,
+    journal::{invoked, reset_entries},
     run::{Outcome, Status},
     store::{Control, Swept, Woken},
+    waiter::Fact,
 };
 
 use super::state::State;
@@ -19,7 +20,9 @@ impl State {
         let status = self.runs.get(&run_id).ok_or(StoreError::RunNotFound)?.record.status;
         match control {
             Control::Cancel(outcome) if !status.is_final() => Ok(self.cancel(run_id, outcome, now)),
-            Control::Retry { timeout_at } if status == Status::Failed => Ok(self.retry(run_id, timeout_at, now)),
+            Control::Retry { step, timeout_at } if status == Status::Failed => {
+                Ok(self.retry(run_id, step, timeout_at, now))
+            }
             Control::Delete if status.is_final() => {
                 self.remove(run_id);
                 Ok(Vec::new())
@@ -39,15 +42,29 @@ impl State {
         woken
     }
 
-    fn retry(&mut self, run_id: RunId, timeout_at: Option<Timestamp>, now: Timestamp) -> Vec<Woken> {
+    fn retry(
+        &mut self,
+        run_id: RunId,
+        step: Option<StepKey>,
+        timeout_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Vec<Woken> {
         let Some(run) = self.runs.get_mut(&run_id) else { return Vec::new() };
-        let reset = reset_entries(&run.journal, now);
+        let reset = reset_entries(&run.journal, step, now);
+        let children = invoked(&run.journal);
         run.journal.extend(reset);
         run.record.finished_at = None;
         run.record.outcome = None;
         run.record.timeout_at = timeout_at;
         run.suspend(now);
-        vec![Woken { run_id, node: None }]
+        let mut woken = vec![Woken { run_id, node: None }];
+        for (step, child) in children {
+            let ended = self.runs.get(&child).and_then(|child| child.record.outcome.clone());
+            if let Some(outcome) = ended {
+                self.deliver(run_id, step, now, Fact::Outcome(outcome), now, &mut woken);
+            }
+        }
+        woken
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp, events_before: Timestamp, limit: usize) -> Swept {
@@ -68,6 +85,7 @@ impl State {
                 self.event_ids.remove(&event.id);
             }
         }
-        Swept { runs: past.len(), events: old.len() }
+        let more = [past.len(), old.len()].iter().any(|removed| *removed > 0 && *removed >= limit);
+        Swept { runs: past.len(), events: old.len(), more }
     }
 }

@@ -153,7 +153,10 @@ impl Model {
     fn control(&mut self) -> Operation {
         let control = match self.draws.below(3) {
             0 => Control::Cancel(self.outcome(Status::Cancelled)),
-            1 => Control::Retry { timeout_at: self.some_time(30) },
+            1 => {
+                let step = self.draws.chance(50).then(|| StepKey::of(self.draws.one(NAMES), 0));
+                Control::Retry { step, timeout_at: self.some_time(30) }
+            }
             _ => Control::Delete,
         };
         Operation::Control(self.some_run(), control, self.now)

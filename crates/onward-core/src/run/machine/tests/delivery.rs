@@ -176,7 +176,7 @@ fn a_failed_step_that_was_reset_is_delivered_with_its_new_outcome_alone() {
     let after = case.machine.fail_attempt(a, super::failed(1), &policy, at(0), Draw(0)).unwrap();
     case.journal.push(after.entry);
     case.succeed(b, "b");
-    case.journal.extend(reset_entries(&case.journal, at(9)));
+    case.journal.extend(reset_entries(&case.journal, Some(a), at(9)));
 
     let mut retried = case.replay();
     retried.ask_all(&["a", "b"]);
