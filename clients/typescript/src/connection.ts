@@ -147,7 +147,8 @@ function resumingInit(from: Resumption, fetchOpts: RequestInit): RequestInit {
   return { headers, cache: "no-store", ...(credentials === undefined ? {} : { credentials }) };
 }
 
-function sameOrigin(url: string, other: string): boolean {
+/** Whether two absolute URLs have one origin; ones that cannot be read only if they are the same. */
+export function sameOrigin(url: string, other: string): boolean {
   try {
     return new URL(url).origin === new URL(other).origin;
   } catch {

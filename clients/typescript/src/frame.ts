@@ -145,7 +145,7 @@ function isContent(value: unknown): value is ResponseContent {
   return (
     typeof body === "string" &&
     (bodyEncoding === undefined || bodyEncoding === "base64") &&
-    typeof statusCode === "number" &&
+    Number.isInteger(statusCode) &&
     isStringRecord(headers) &&
     (headerPairs === undefined || (Array.isArray(headerPairs) && headerPairs.every(isPair)))
   );

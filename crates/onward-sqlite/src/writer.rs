@@ -270,9 +270,8 @@ fn apply(job: &mut dyn Job, engine: &mut Engine<'_>) -> rusqlite::Result<()> {
     }
     // Why: who calls must not be able to end the writer. What a call that panicked has done is undone with its group.
     let run = std::panic::catch_unwind(AssertUnwindSafe(|| job.run(engine)));
-    let run = run.unwrap_or_else(|_| {
-        Err(Undo::Group(rusqlite::Error::ToSqlConversionFailure("a call panicked".into())))
-    });
+    let run =
+        run.unwrap_or_else(|_| Err(Undo::Group(rusqlite::Error::ToSqlConversionFailure("a call panicked".into()))));
     match run {
         Ok(()) if savepoint => engine.release(),
         Err(Undo::Savepoint) if savepoint => engine.undo(),

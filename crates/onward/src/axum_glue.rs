@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri, Request},
+    extract::{DefaultBodyLimit, FromRequestParts, OptionalFromRequestParts, OriginalUri, Request},
     handler::Handler,
     response::{IntoResponse, Response},
     routing::{MethodRouter, Route, any},
@@ -105,6 +105,8 @@ impl Service<Request> for StatefulRoute {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         request.extensions_mut().insert(self.stateful.clone());
+        // Why: the body was read within the endpoint's own limit, and a replay must meet no other.
+        DefaultBodyLimit::disable().apply(&mut request);
         self.route.call(request)
     }
 }

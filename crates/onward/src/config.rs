@@ -91,6 +91,11 @@ impl Default for Options {
     }
 }
 
+/// The largest piece that a run may keep.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+/// The most steps a run may have: with all their attempts they fit into a journal.
+const STEPS_MAX: usize = 40_000;
+
 /// Which request headers are kept for replays.
 #[derive(Clone, Debug)]
 pub(crate) struct Headers {
@@ -136,7 +141,10 @@ impl Options {
     /// Where a client waits for the outcome: a path, resolved against the request's origin, or an absolute URL. It
     /// gets `runId` and `token` as query parameters. Default `/wait`.
     pub fn redirect_to(mut self, path: impl Into<String>) -> Self {
-        let path = path.into();
+        let mut path = path.into();
+        if !path.starts_with('/') && !path.contains("://") {
+            path.insert(0, '/'); // it is resolved against the request's origin
+        }
         if path.parse::<http::Uri>().is_err() {
             self.complaints.push(format!("redirect_to {path:?} is not a path or URL"));
         }
@@ -188,28 +196,37 @@ impl Options {
         self
     }
 
-    /// The largest request body in bytes; a larger one is refused with `413` before the handler runs. Default 1 MiB.
+    /// The largest request body in bytes, up to 256 MiB; a larger one is refused with `413` before the handler runs.
+    /// Default 1 MiB.
     pub fn body_bytes_max(mut self, bytes: usize) -> Self {
-        self.body_bytes_max = bytes;
+        self.body_bytes_max = self.kept_bytes("body_bytes_max", bytes);
         self
     }
 
-    /// The largest response body in bytes of a run that has steps. Default 8 MiB.
+    /// The largest response body in bytes of a run that has steps, up to 256 MiB. Default 8 MiB.
     pub fn response_bytes_max(mut self, bytes: usize) -> Self {
-        self.response_bytes_max = bytes;
+        self.response_bytes_max = self.kept_bytes("response_bytes_max", bytes);
         self
     }
 
-    /// The largest output of a step, in bytes of JSON; a larger one is the step's error. Default 4 MiB.
+    /// The largest output of a step, in bytes of JSON, up to 256 MiB; a larger one is the step's error. Default 4 MiB.
     pub fn output_bytes_max(mut self, bytes: usize) -> Self {
-        self.output_bytes_max = bytes;
+        self.output_bytes_max = self.kept_bytes("output_bytes_max", bytes);
         self
     }
 
-    /// The most steps that a run may have, 1 or more. Default 10,000.
+    /// What is kept must be something that stores can hold.
+    fn kept_bytes(&mut self, name: &str, bytes: usize) -> usize {
+        if bytes > KEPT_BYTES_MAX {
+            self.complaints.push(format!("{name} must not be more than {KEPT_BYTES_MAX} bytes"));
+        }
+        bytes.min(KEPT_BYTES_MAX)
+    }
+
+    /// The most steps that a run may have, 1 to 40,000. Default 10,000.
     pub fn steps_max(mut self, steps: usize) -> Self {
-        if steps == 0 {
-            self.complaints.push("steps_max must not be zero".to_owned());
+        if steps == 0 || steps > STEPS_MAX {
+            self.complaints.push(format!("steps_max must be 1 to {STEPS_MAX}"));
         }
         self.steps_max = steps;
         self

@@ -5,7 +5,7 @@ mod deliver;
 mod transact;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     task::{Context as TaskContext, Poll, Waker},
 };
@@ -25,7 +25,7 @@ use onward_scheduler::{AttachGuard, Attached};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{StepError, endpoint::Endpoint, onward::Shared, record::RequestRecord};
+use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
 type Ack = BoxFuture<'static, Result<Checkpointed, StoreError>>;
@@ -37,7 +37,7 @@ pub(crate) struct Context {
     pub(crate) run_id: RunId,
     pub(crate) created_at: Timestamp,
     pub(crate) timeout_at: Option<Timestamp>,
-    pub(crate) request: RequestRecord,
+    pub(crate) request: KeptRequest,
     state: Mutex<State>,
     ungated: Notify,
 }
@@ -52,13 +52,17 @@ struct State {
     driver: Option<Waker>,
     acks: VecDeque<(Ack, Option<StepKey>)>,
     /// Steps whose waiter or delivery goes with the next checkpoint.
-    settled: Vec<StepKey>,
+    settled: BTreeSet<StepKey>,
+    /// All that came for the run before this time has been taken.
+    fetched_at: Timestamp,
     /// While a transaction decides what the next entry is, later checkpoints wait here.
     gate: Option<Vec<(Checkpoint, Option<StepKey>)>>,
     /// Closures of steps that are running now.
     running: usize,
     asynchronous: bool,
     nudged: bool,
+    /// The handler has returned: it takes no more steps.
+    closed: bool,
     halted: Option<Halt>,
 }
 
@@ -84,6 +88,8 @@ impl Halt {
 pub(crate) struct Standing {
     /// Waits for time or facts, and for nothing else.
     pub(crate) quiescent: bool,
+    /// Deliveries may have come that nobody has looked for.
+    pub(crate) nudged: bool,
     /// The client may be told that the run goes on without it: that is durable.
     pub(crate) asynchronous: bool,
     /// When time moves it next.
@@ -108,24 +114,26 @@ impl Context {
         endpoint: Arc<Endpoint>,
         run_id: RunId,
         created_at: Timestamp,
-        request: RequestRecord,
+        request: KeptRequest,
     ) -> Arc<Self> {
         let timeout_at = endpoint.options.timeout.map(|timeout| created_at.after(timeout));
         let (state, ungated) = (Mutex::default(), Notify::new());
         Arc::new(Self { shared, endpoint, run_id, created_at, timeout_at, request, state, ungated })
     }
 
-    /// A replay of a run under a new lease.
+    /// A replay of a run under a new lease. `loaded_at` is from when on the store was read.
     pub(crate) fn replay(
         shared: Arc<Shared>,
         endpoint: Arc<Endpoint>,
         lease: Lease,
-        loaded: &Loaded,
-        request: RequestRecord,
+        loaded: &mut Loaded,
+        loaded_at: Timestamp,
+        request: KeptRequest,
     ) -> Arc<Self> {
         let record = &loaded.record;
         let machine = Machine::replay(&loaded.journal);
-        let state = State { machine, lease: Some(lease), asynchronous: true, nudged: true, ..State::default() };
+        let lease = Some(lease);
+        let state = State { machine, lease, asynchronous: true, fetched_at: loaded_at, ..State::default() };
         let this = Arc::new(Self {
             shared,
             endpoint,
@@ -137,6 +145,8 @@ impl Context {
             ungated: Notify::new(),
         });
         this.attach();
+        // Why first: what came before the run was looked at comes before what time brings.
+        this.take_deliveries(std::mem::take(&mut loaded.deliveries));
         this
     }
 
@@ -152,7 +162,7 @@ impl Context {
             run_id: self.run_id,
             endpoint: self.endpoint.id.clone(),
             created_at: self.created_at,
-            request: self.request.encode(|name| options.headers.keeps(name)),
+            request: self.request.payload(),
             timeout_at: self.timeout_at,
             retention: options.retention,
             key: None,
@@ -176,7 +186,26 @@ impl Context {
 
     pub(crate) fn request_step(&self, name: &str, kind: StepKind) -> Result<Requested, StepError> {
         let steps_max = self.endpoint.options.steps_max;
-        Ok(self.state.lock().machine.request(name, kind, steps_max)?)
+        let mut state = self.state.lock();
+        if state.closed {
+            let text = "the handler has returned: the body of its response cannot take steps";
+            return Err(StepError::new(ErrorKind::Invalid, text, false));
+        }
+        Ok(state.machine.request(name, kind, steps_max)?)
+    }
+
+    /// The handler has returned.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// A step failed for good before it began: it fails in a replay, too, whatever has changed meanwhile.
+    pub(crate) fn fail(self: &Arc<Self>, key: StepKey, error: &StepError) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        if let Some(entry) = state.machine.fail(key, error.to_payload(), now, false) {
+            self.submit(&mut state, now, Some(key), |checkpoint| checkpoint.entries.push(entry));
+        }
     }
 
     /// A closure of a step runs while the guard lives.
@@ -273,9 +302,16 @@ impl Context {
     pub(crate) fn let_go(&self, key: StepKey) {
         let mut state = self.state.lock();
         state.wakers.remove(&key);
-        if state.machine.let_go(key) {
-            state.settled.push(key);
+        // Why: a handler that panics has not decided against a step. Its replay asks for it again, and the journal
+        // says that it waits.
+        if state.machine.let_go(key) && !std::thread::panicking() {
+            state.settled.insert(key);
         }
+    }
+
+    /// The handler failed outside its steps: what it let go of as it ended waits on, for its replay.
+    pub(crate) fn keep_waits(&self) {
+        self.state.lock().settled.clear();
     }
 
     /// Submits one transaction. What the run has to tell anyway goes with it.
@@ -293,7 +329,7 @@ impl Context {
         };
         let mut checkpoint = Checkpoint::new(lease, now);
         checkpoint.start = start.then(|| self.new_run());
-        checkpoint.settled = std::mem::take(&mut state.settled);
+        checkpoint.settled = state.take_settled();
         fill(&mut checkpoint);
         if let Some(gate) = &mut state.gate {
             gate.push((checkpoint, key));
@@ -320,6 +356,13 @@ impl Context {
     /// Whether the store knows the run.
     pub(crate) fn is_begun(&self) -> bool {
         self.state.lock().lease.is_some()
+    }
+
+    /// Remembers whom to wake when the run is cancelled, and tells why the execution cannot go on, if it cannot.
+    pub(crate) fn poll_halted(&self, cx: &TaskContext<'_>) -> Poll<Halt> {
+        let mut state = self.state.lock();
+        state.driver = Some(cx.waker().clone());
+        state.halted.take().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Why the execution cannot go on, if it cannot.
@@ -354,6 +397,11 @@ impl Context {
         progress
     }
 
+    /// The execution cannot go on.
+    pub(crate) fn halt(&self, halt: Halt) {
+        self.state.lock().halted = Some(halt);
+    }
+
     /// The lease under which the run is written, if the store knows the run.
     pub(crate) fn lease_held(&self) -> Option<Lease> {
         self.state.lock().lease
@@ -366,7 +414,18 @@ impl Context {
             state.driver = None;
             (state.attached.take(), std::mem::take(&mut state.acks))
         };
-        drop((attached, acks));
+        drop(attached);
+        if !acks.is_empty() {
+            // Whom they woke is told, though nobody waits for them.
+            let scheduler = Arc::clone(&self.shared.scheduler);
+            self.shared.tasks.spawn("acknowledgements", async move {
+                for (ack, _) in acks {
+                    if let Ok(done) = ack.await {
+                        scheduler.woken(&done.woken);
+                    }
+                }
+            });
+        }
     }
 
     /// Offers the next completed step to the handler. Whether the handler should be polled.
@@ -386,19 +445,29 @@ impl Context {
     }
 
     /// Ends the waits whose time has come. Whether there were any.
+    ///
+    /// What came for a wait before its time was over counts, however late the run gets to see it: so a wait for a fact
+    /// ends by time when it is known that nothing came.
     pub(crate) fn fire(self: &Arc<Self>, cx: &TaskContext<'_>) -> bool {
         let now = self.now();
         let mut state = self.state.lock();
         if state.machine.next_wake().is_none_or(|at| at > now) {
             return false;
         }
-        for (key, kind, _) in state.machine.due(now) {
-            self.end_wait(&mut state, key, kind, now);
+        let mut progress = false;
+        for (key, kind, until) in state.machine.due(now) {
+            if kind == StepKind::Sleep || until <= state.fetched_at {
+                self.end_wait(&mut state, key, kind, now);
+                progress = true;
+            } else {
+                state.nudged = true;
+            }
         }
         for key in state.machine.retries_due(now) {
             state.wake(key, Some(cx));
+            progress = true;
         }
-        true
+        progress
     }
 
     /// Remembers whom to wake when something happens from outside, and tells how the execution stands.
@@ -408,12 +477,16 @@ impl Context {
             state.driver = Some(cx.waker().clone());
         }
         let idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
-        let next_wake = match (state.machine.next_wake(), self.timeout_at.filter(|_| state.lease.is_some())) {
+        // What is past its time waits for deliveries to be read, and not for time.
+        let wake = state.machine.next_wake();
+        let overdue = wake.is_some_and(|at| at <= self.now());
+        let next_wake = match (wake.filter(|_| !overdue), self.timeout_at) {
             (Some(wake), Some(timeout)) => Some(wake.min(timeout)),
             (wake, timeout) => wake.or(timeout),
         };
         Standing {
-            quiescent: idle && state.machine.is_waiting() && !state.nudged,
+            quiescent: idle && state.machine.is_waiting() && !state.nudged && !overdue,
+            nudged: state.nudged,
             asynchronous: state.asynchronous && state.acks.is_empty() && state.gate.is_none(),
             next_wake,
         }
@@ -445,7 +518,7 @@ impl Context {
         };
         let mut checkpoint = Checkpoint::new(lease, now);
         checkpoint.start = start.then(|| self.new_run());
-        checkpoint.settled = std::mem::take(&mut state.settled);
+        checkpoint.settled = state.take_settled();
         checkpoint.entries = entries;
         checkpoint.then = then;
         self.shared.store.checkpoint(checkpoint)
@@ -480,6 +553,10 @@ impl Context {
 }
 
 impl State {
+    fn take_settled(&mut self) -> Vec<StepKey> {
+        std::mem::take(&mut self.settled).into_iter().collect()
+    }
+
     fn wait_for(&mut self, key: StepKey, cx: &TaskContext<'_>) {
         match self.wakers.get_mut(&key) {
             Some(waker) if waker.will_wake(cx.waker()) => {}

@@ -41,7 +41,7 @@ impl Cors {
     }
 
     /// These origins only, each as in the `Origin` header: `https://app.example.com`. One that no header can hold
-    /// is left out.
+    /// matches none.
     pub fn origins<'a>(origins: impl IntoIterator<Item = &'a str>) -> Self {
         let origins = origins.into_iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
         Self { origins: Origins::These(origins), credentials: false }
@@ -69,7 +69,9 @@ impl Cors {
             }
         };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+        // Why: a `*` stands for itself where credentials are sent along.
+        let exposed = if self.credentials { exposed(headers) } else { HeaderValue::from_static("*") };
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 
     /// The answer to a preflight request.
@@ -87,4 +89,10 @@ impl Cors {
         }
         response
     }
+}
+
+/// The names of all headers of a response.
+fn exposed(headers: &HeaderMap) -> HeaderValue {
+    let names: Vec<_> = headers.keys().map(header::HeaderName::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
 }

@@ -19,6 +19,7 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use onward_core::BoxFuture;
+use onward_protocol::problem::{Code, Problem};
 use tower_service::Service;
 
 use crate::{
@@ -42,6 +43,11 @@ impl Endpoints {
             Self::One(endpoint) => Some(endpoint),
             Self::PerMethod(each) => each.iter().find(|(own, _)| own == method).map(|(_, endpoint)| endpoint),
         }
+    }
+
+    /// One for all methods; none where it could not be made.
+    pub(crate) fn of_all(endpoint: Option<Arc<Endpoint>>) -> Self {
+        endpoint.map_or_else(|| Self::PerMethod(Arc::from([])), Self::One)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Endpoint>> {
@@ -108,14 +114,16 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
-        let endpoint = self.endpoints.of(request.method()).cloned();
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            Ok(match endpoint {
-                Some(endpoint) => first::handle(shared, endpoint, inner, request).await,
-                None => first::pass(inner, request).await,
-            })
-        })
+        match self.endpoints.of(request.method()).cloned() {
+            Some(endpoint) => {
+                let shared = Arc::clone(&self.shared);
+                Box::pin(async move { Ok(first::handle(shared, endpoint, inner, request).await) })
+            }
+            None => {
+                let limit = self.shared.defaults.body_bytes_max;
+                Box::pin(async move { Ok(first::pass(inner, request, limit).await) })
+            }
+        }
     }
 }
 
@@ -162,6 +170,16 @@ where
 pub(crate) enum BodyRefused {
     TooLarge,
     Unreadable,
+}
+
+impl BodyRefused {
+    /// The problem, of a limit of this many bytes.
+    pub(crate) fn into_response(self, bytes_max: usize) -> Response<Bytes> {
+        match self {
+            Self::TooLarge => Problem::new(Code::BodyTooLarge).limit(bytes_max as u64).into_response(),
+            Self::Unreadable => Problem::new(Code::BodyUnreadable).into_response(),
+        }
+    }
 }
 
 /// A whole body of at most this many bytes.

@@ -25,6 +25,8 @@ pub(crate) struct Endpoint {
     /// The path as the router was given it, where there is one.
     pub(crate) template: Option<String>,
     pub(crate) carried: Arc<[Carried]>,
+    /// The path that a layer's service was first found by, where a router matched one.
+    found_by: OnceLock<Option<String>>,
     /// How a stored request reaches the handler: set when the handler has its state.
     call: OnceLock<Arc<dyn Call>>,
 }
@@ -54,7 +56,14 @@ impl Endpoint {
         carried: Arc<[Carried]>,
     ) -> Result<Self, Error> {
         let id = EndpointId::try_new(id).map_err(|error| Error::config(error.to_string()))?;
-        Ok(Self { id, options, template, carried, call: OnceLock::new() })
+        Ok(Self { id, options, template, carried, found_by: OnceLock::new(), call: OnceLock::new() })
+    }
+
+    /// Whether a request that a router matched by this path reaches the one service that replays reach, too. A layer
+    /// that was put around several routes wraps several.
+    pub(crate) fn is_for(&self, matched_path: Option<&str>) -> bool {
+        self.template.is_some()
+            || self.found_by.get_or_init(|| matched_path.map(str::to_owned)).as_deref() == matched_path
     }
 
     /// Says how the handler is called. The first to say it counts.

@@ -1,12 +1,12 @@
 //! What can go wrong, for users.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
 use onward_core::{
-    InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, StoreError, event::InvalidExpression,
-    run::machine::InvalidStep,
+    IntoDuration, InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, StepKey, StoreError,
+    event::InvalidExpression, run::machine::InvalidStep,
 };
 use onward_protocol::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,14 @@ pub(crate) enum ErrorKind {
 #[derive(Serialize, Deserialize)]
 struct StoredError<'a> {
     kind: ErrorKind,
-    message: std::borrow::Cow<'a, str>,
+    message: Cow<'a, str>,
+    /// The step that failed; left out where it is told elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<Cow<'a, str>>,
 }
+
+/// The longest text of an error that is kept, in bytes.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 impl StepError {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool) -> Self {
@@ -161,11 +167,23 @@ impl StepError {
 
     /// An error after which another attempt should wait this long, such as a `Retry-After`.
     ///
-    /// The delay counts instead of the back-off; the number of attempts stays.
-    pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
-        let mut this = Self::retry(error);
-        this.0.retry_after = Some(delay.min(onward_core::duration::DURATION_MAX));
-        this
+    /// The delay counts instead of the back-off; the number of attempts stays. It is a `Duration`, or text such as
+    /// `"30s"`; one that is no duration makes the error final and is named in it.
+    ///
+    /// ```
+    /// # use onward::StepError;
+    /// assert!(StepError::retry_after("busy", "30s").is_retryable());
+    /// assert!(!StepError::retry_after("busy", "soon").is_retryable());
+    /// ```
+    pub fn retry_after(error: impl Into<BoxError>, delay: impl IntoDuration) -> Self {
+        match delay.into_duration() {
+            Ok(delay) => {
+                let mut this = Self::retry(error);
+                this.0.retry_after = Some(delay);
+                this
+            }
+            Err(invalid) => Self::fail(format!("{}: {invalid}", chain(&*error.into()))),
+        }
     }
 
     /// Whether another attempt may succeed.
@@ -233,16 +251,40 @@ impl StepError {
         self
     }
 
-    /// The error as it is journaled.
+    /// The error as it is journaled: with the entry of its step.
     pub(crate) fn to_payload(&self) -> Payload {
-        let stored = StoredError { kind: self.0.kind, message: self.0.message.as_str().into() };
+        self.stored(None)
+    }
+
+    /// The error as it is kept with the outcome of the run that it failed.
+    pub(crate) fn to_outcome(&self) -> Payload {
+        self.stored(self.step())
+    }
+
+    fn stored(&self, step: Option<&str>) -> Payload {
+        let message = self.message();
+        let message = match message.len() {
+            0..=MESSAGE_BYTES_MAX => Cow::Borrowed(message),
+            len => format!("{}… ({len} bytes)", &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]).into(),
+        };
+        let stored = StoredError { kind: self.0.kind, message, step: step.map(Cow::Borrowed) };
         serde_json::to_vec(&stored).map(Payload::from).expect("a string and a name always serialise")
+    }
+
+    /// The key of the step that failed.
+    pub(crate) fn step_key(&self) -> Option<StepKey> {
+        // The id is written with its index, as it is hashed.
+        self.step().map(|step| StepKey::of(step, 0))
     }
 
     /// The error as it was journaled. It is final: its attempts have run out.
     pub(crate) fn from_payload(payload: &Payload) -> Self {
         match serde_json::from_slice::<StoredError<'_>>(payload.as_ref()) {
-            Ok(stored) => Self::new(stored.kind, stored.message, false),
+            Ok(stored) => {
+                let mut this = Self::new(stored.kind, stored.message, false);
+                this.0.step = stored.step.map(Cow::into_owned);
+                this
+            }
             Err(_) => Self::new(ErrorKind::User, "the stored error cannot be read", false),
         }
     }

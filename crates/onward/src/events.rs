@@ -11,10 +11,16 @@ use onward_core::{
 use onward_protocol::problem::{Code, Problem, Public};
 use serde::{Deserialize, Serialize};
 
-use crate::{Cors, Error, Onward, error::BoxError};
+use crate::{
+    Error, Onward,
+    durable::{BodyRefused, read_body},
+    error::BoxError,
+};
 
 /// The longest event id that a sender may choose, in bytes.
 const EVENT_ID_BYTES_MAX: usize = 256;
+/// What the ids of events begin with that runs send: nobody else may send one under such an id first.
+pub(crate) const OWN_EVENT_ID_PREFIX: &str = "onward/";
 /// The most events that one request to the events route may have.
 const EVENTS_MAX: usize = 1_000;
 
@@ -38,6 +44,8 @@ pub(crate) fn checked_event(
     if data.len() > bytes_max {
         return Err(format!("the event's data has {} bytes of JSON, the limit is {bytes_max}", data.len()));
     }
+    // Why: JSON may nest deeper than anybody can read it back.
+    serde_json::from_slice::<serde_json::Value>(data.as_ref()).map_err(|error| format!("the event's data: {error}"))?;
     Ok(Event { id, name: name.to_owned(), data, ts })
 }
 
@@ -86,7 +94,16 @@ impl NewEvent {
         self
     }
 
+    /// When it happened; to the millisecond. Default: when it is accepted.
+    pub fn ts(mut self, ts: std::time::SystemTime) -> Self {
+        self.ts = Some(Timestamp::EPOCH.after(ts.duration_since(std::time::UNIX_EPOCH).unwrap_or_default()));
+        self
+    }
+
     fn check(self, now: Timestamp, bytes_max: usize) -> Result<Event, String> {
+        if self.id.as_ref().is_some_and(|id| id.starts_with(OWN_EVENT_ID_PREFIX)) {
+            return Err(format!("event ids that begin with {OWN_EVENT_ID_PREFIX} are reserved"));
+        }
         let id = self.id.unwrap_or_else(|| RunId::new(now, rand::random()).to_string());
         checked_event(id, &self.name, self.data, self.ts.unwrap_or(now), bytes_max)
     }
@@ -171,16 +188,15 @@ where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
 {
-    if *request.method() == Method::OPTIONS {
-        return Cors::default().preflight("POST, OPTIONS", request.headers());
-    }
     if *request.method() != Method::POST {
-        return Problem::new(Code::MethodNotAllowed).into_response();
+        return method_not_allowed("POST");
     }
     let limit = onward.0.config.event_bytes_max;
     let malformed = |text| Problem::new(Code::EventMalformed).detail(Public::literal(text)).into_response();
-    let Ok(body) = crate::durable::read_body(request.into_body(), limit.saturating_add(64 * 1024)).await else {
-        return Problem::new(Code::EventTooLarge).into_response();
+    let body = match read_body(request.into_body(), limit.saturating_add(64 * 1024)).await {
+        Ok(body) => body,
+        Err(BodyRefused::TooLarge) => return Problem::new(Code::EventTooLarge).limit(limit as u64).into_response(),
+        Err(BodyRefused::Unreadable) => return Problem::new(Code::BodyUnreadable).into_response(),
     };
     // Why: an untagged enum cannot borrow raw JSON, so the shape is decided by the first byte.
     let many = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
@@ -193,12 +209,14 @@ where
         return malformed("send 1 to 1000 events");
     }
     if events.iter().any(|event| event.data.as_ref().is_some_and(|data| data.get().len() > limit)) {
-        return Problem::new(Code::EventTooLarge).into_response();
+        return Problem::new(Code::EventTooLarge).limit(limit as u64).into_response();
     }
     let events = events.into_iter().map(PostedEvent::into_new).collect();
     match onward.send_events(events).await {
         Ok(ids) => json(StatusCode::OK, &Accepted { ids }),
-        Err(error) if error.is_invalid() => malformed("a name or id is too long, empty or reserved"),
+        Err(error) if error.is_invalid() => {
+            malformed("a name or id is too long, empty or reserved, or data nests too deep")
+        }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "events were not accepted");
             Problem::new(Code::StoreUnavailable).into_response()
@@ -212,6 +230,13 @@ impl PostedEvent {
         let ts = self.ts.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000)));
         NewEvent { name: self.name, data: data.into(), id: self.id, ts }
     }
+}
+
+/// The answer to a method that a route does not take.
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Response<Bytes> {
+    let mut response = Problem::new(Code::MethodNotAllowed).into_response();
+    response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static(allowed));
+    response
 }
 
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Bytes> {

@@ -12,6 +12,7 @@ use std::{
 use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter::Delivery};
 
 use crate::{
+    StepError,
     context::{Context, Halt, Standing},
     error::BoxError,
 };
@@ -28,6 +29,10 @@ pub(crate) enum Ended<T> {
     Panicked(String),
     /// The run as a whole took too long.
     TimedOut,
+    /// The handler was not called: its request could not be restored.
+    Refused(&'static str),
+    /// The handler's response is too large to keep, or its body failed.
+    TooLarge(StepError),
     /// The run can't go on here.
     Halted(Halt),
 }
@@ -37,9 +42,11 @@ pub(crate) struct Execution<F> {
     pub(crate) context: Arc<Context>,
     handler: Pin<Box<F>>,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
-    deliveries: Option<BoxFuture<'static, Result<Vec<Delivery>, StoreError>>>,
+    /// What is being read, and since when.
+    deliveries: Option<(Timestamp, BoxFuture<'static, Result<Vec<Delivery>, StoreError>>)>,
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
     standing: Standing,
+    detaches: bool,
 }
 
 impl<F, T> Execution<F>
@@ -47,13 +54,19 @@ where
     F: Future<Output = Result<T, BoxError>>,
 {
     pub(crate) fn new(context: Arc<Context>, handler: F) -> Self {
-        let standing = Standing { quiescent: false, asynchronous: false, next_wake: None };
-        Self { context, handler: Box::pin(handler), timer: None, deliveries: None, stall: None, standing }
+        let standing = Standing { quiescent: false, nudged: false, asynchronous: false, next_wake: None };
+        let handler = Box::pin(handler);
+        Self { context, handler, timer: None, deliveries: None, stall: None, standing, detaches: true }
     }
 
     /// Whether the handler waits for time or facts and for nothing else, as of the last poll.
     pub(crate) fn is_quiescent(&self) -> bool {
-        self.standing.quiescent && self.deliveries.is_none()
+        self.standing.quiescent && self.deliveries.is_none() && self.stall.is_none()
+    }
+
+    /// Drops the handler; the run can still be reached.
+    pub(crate) fn end(mut self) {
+        self.detaches = false;
     }
 
     /// Whether the client may be told that the run goes on without it, as of the last poll.
@@ -89,7 +102,8 @@ where
             if offer != Offer::Unrequested {
                 self.stall = None;
             }
-            if progress || stalled || matches!(offer, Offer::Step(_)) || self.poll_timer(cx) {
+            let nudged = self.standing.nudged && self.deliveries.is_none();
+            if progress || stalled || nudged || matches!(offer, Offer::Step(_)) || self.poll_timer(cx) {
                 continue;
             }
             return match self.context.halted() {
@@ -103,7 +117,10 @@ where
         match catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))) {
             Ok(Poll::Pending) => None,
             Ok(Poll::Ready(Ok(output))) => Some(Ended::Returned(output)),
-            Ok(Poll::Ready(Err(error))) => Some(Ended::Panicked(error.to_string())),
+            Ok(Poll::Ready(Err(error))) => {
+                self.context.keep_waits();
+                Some(Ended::Panicked(error.to_string()))
+            }
             Err(panic) => Some(Ended::Panicked(panic_text(&*panic))),
         }
     }
@@ -111,13 +128,22 @@ where
     /// Fetches deliveries where there may be some. Whether any reached a step.
     fn poll_outside(&mut self, cx: &mut TaskContext<'_>) -> bool {
         if self.deliveries.is_none() && self.context.take_nudge() {
-            self.deliveries = Some(self.context.shared.store.deliveries(self.context.run_id));
+            let fetch = self.context.shared.store.deliveries(self.context.run_id);
+            self.deliveries = Some((self.context.now(), fetch));
         }
-        let Some(fetch) = &mut self.deliveries else { return false };
+        let Some((begun, fetch)) = &mut self.deliveries else { return false };
         let Poll::Ready(answer) = fetch.as_mut().poll(cx) else { return false };
+        let begun = *begun;
         self.deliveries = None;
         match answer {
-            Ok(deliveries) => self.context.take_deliveries(deliveries),
+            Ok(deliveries) => {
+                self.context.fetched(begun);
+                self.context.take_deliveries(deliveries)
+            }
+            Err(error) if self.context.is_overdue() => {
+                self.context.halt(Halt::Store(error));
+                false
+            }
             Err(error) => {
                 // Why: the scheduler nudges again while the deliveries are there.
                 tracing::warn!(run_id = %self.context.run_id, %error, "deliveries could not be read");
@@ -160,7 +186,9 @@ where
 
 impl<F> Drop for Execution<F> {
     fn drop(&mut self) {
-        self.context.detach();
+        if self.detaches {
+            self.context.detach();
+        }
     }
 }
 

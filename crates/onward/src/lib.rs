@@ -56,12 +56,12 @@ mod wait;
 
 pub use onward_core::{IntoDuration, InvalidDuration, RetryPolicy, RunId};
 
-#[cfg(feature = "axum")]
-pub use crate::axum_glue::NotDurable;
 #[cfg(feature = "fetch")]
 pub use crate::step::Fetch;
 #[cfg(feature = "sqlite")]
 pub use crate::step::Transaction;
+#[cfg(feature = "axum")]
+pub use crate::{axum_glue::NotDurable, serve::Listen};
 pub use crate::{
     config::{AsyncResponse, Builder, Durability, Options},
     cors::Cors,
@@ -74,4 +74,4 @@ pub use crate::{
     step::{Event, Invoke, Run, SendEvent, SendSignal, Sleep, Step, StepContext, WaitForEvent, WaitForSignal},
 };
 #[cfg(feature = "sqlite")]
-pub use onward_sqlite::rusqlite;
+pub use onward_sqlite::{Options as SqliteOptions, rusqlite};

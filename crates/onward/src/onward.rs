@@ -46,10 +46,6 @@ pub(crate) struct Shared {
         expect(dead_code, reason = "only a SQLite store can commit users' own writes")
     )]
     pub(crate) sqlite: Option<Sqlite>,
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(dead_code, reason = "its store seals; only transactions seal by themselves")
-    )]
     pub(crate) sealer: Option<Arc<Sealer>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hub: Arc<Hub>,
@@ -102,7 +98,7 @@ impl std::fmt::Debug for Onward {
 pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     #[cfg(feature = "sqlite")]
-    if let Some(store) = open_sqlite(builder.durability, kind, rest).await? {
+    if let Some(store) = open_sqlite(&builder, kind, rest).await? {
         return join(builder, Arc::new(store.clone()), Some(store)).await;
     }
     drop(builder);
@@ -112,8 +108,8 @@ pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(durability: crate::Durability, kind: &str, rest: &str) -> Result<Option<Sqlite>, Error> {
-    let durability = match durability {
+async fn open_sqlite(builder: &Builder, kind: &str, rest: &str) -> Result<Option<Sqlite>, Error> {
+    let durability = match builder.durability {
         crate::Durability::Full => onward_sqlite::Durability::Full,
         crate::Durability::Relaxed => onward_sqlite::Durability::Normal,
         crate::Durability::Off => onward_sqlite::Durability::Off,
@@ -121,7 +117,7 @@ async fn open_sqlite(durability: crate::Durability, kind: &str, rest: &str) -> R
     match (kind, rest) {
         ("sqlite", path) if !path.is_empty() => {
             let path = path.strip_prefix("//").unwrap_or(path).to_owned();
-            let options = onward_sqlite::Options::new().durability(durability);
+            let options = builder.sqlite.clone().durability(durability);
             let opened = tokio::task::spawn_blocking(move || Sqlite::open(path, options)).await;
             Ok(Some(opened.map_err(|_| Error::invalid("the runtime is shutting down"))??))
         }
@@ -138,7 +134,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, sqlite: Option
         Some(sealer) => Arc::new(SealedStore::new(store, Arc::clone(sealer))),
         None => store,
     };
-    let keys = token_keys(&*store, builder.token_keys).await?;
+    let keys = token_keys(&*store, builder.token_keys, builder.forget_kept_key).await?;
     let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
     let scheduler = Scheduler::new(
         Arc::clone(&store),
@@ -173,17 +169,19 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, sqlite: Option
     })))
 }
 
-/// The keys that were given, or the one that is kept in the store.
-async fn token_keys(store: &dyn Store, given: Vec<TokenKey>) -> Result<KeyRing, Error> {
-    let keys = if given.is_empty() {
-        let proposal: [u8; 32] = rand::random();
-        let kept = store.setting("token_key", Some(Payload::from(proposal.to_vec()))).await?;
-        let kept = kept.unwrap_or_default();
+/// The number of the key that is kept in the store.
+const KEPT_KEY: u32 = 0;
+
+/// The keys that were given, and the one that is kept in the store: it is made where none were given, and goes on
+/// verifying when some are.
+async fn token_keys(store: &dyn Store, given: Vec<TokenKey>, forget_kept: bool) -> Result<KeyRing, Error> {
+    let proposal = given.is_empty().then(|| Payload::from(rand::random::<[u8; 32]>().to_vec()));
+    let kept = if forget_kept { None } else { store.setting("token_key", proposal).await? };
+    let mut keys = given;
+    if let Some(kept) = kept {
         let secret = kept.as_ref().try_into().map_err(|_| Error::config("the token key in the store is damaged"))?;
-        vec![TokenKey { id: 1, secret }]
-    } else {
-        given
-    };
+        keys.push(TokenKey { id: KEPT_KEY, secret });
+    }
     KeyRing::try_new(keys).map_err(|error| Error::config(error.to_string()))
 }
 
@@ -296,7 +294,11 @@ impl Onward {
     /// # Errors
     /// Tasks that were still running after the grace period: their runs are taken up again by the next process.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        let left = self.0.tasks.drain(self.0.config.drain).await;
+        self.shutdown_within(self.0.config.drain).await
+    }
+
+    pub(crate) async fn shutdown_within(&self, grace: Duration) -> Result<(), Error> {
+        let left = self.0.tasks.drain(grace).await;
         let gone = self.0.scheduler.leave().await;
         #[cfg(feature = "sqlite")]
         if let Some(sqlite) = &self.0.sqlite {

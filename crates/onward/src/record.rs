@@ -15,23 +15,45 @@ const VERSION: u8 = 1;
 #[error("a stored request or response cannot be read")]
 pub(crate) struct InvalidRecord;
 
+/// A request as it is kept with its run: its head encoded, so that it holds on to no buffer of its connection.
+pub(crate) struct KeptRequest {
+    pub(crate) method: Method,
+    head: Bytes,
+    body: Bytes,
+}
+
+/// A small body is copied out of the buffer that it came in: that one is larger.
+const COPIED_MAX: usize = 4096;
+
+/// What a request says beside its body.
+pub(crate) struct RequestHead<'a> {
+    pub(crate) method: &'a Method,
+    /// The URI that the handler sees; a nested router has cut its prefix off.
+    pub(crate) uri: &'a Uri,
+    /// The URI that the client asked for.
+    pub(crate) original_uri: &'a Uri,
+    /// The route's template with all prefixes, where a router matched one.
+    pub(crate) matched_path: Option<&'a str>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) peer: Option<SocketAddr>,
+    /// What outer middleware put into the request and the endpoint carries.
+    pub(crate) carried: &'a [(String, Vec<u8>)],
+}
+
 /// A request as its handler gets it again.
-#[derive(Clone, Debug)]
 pub(crate) struct RequestRecord {
     pub(crate) method: Method,
-    /// The URI that the handler sees; a nested router has cut its prefix off.
     pub(crate) uri: Uri,
-    /// The URI that the client asked for.
     pub(crate) original_uri: Uri,
-    /// The route's template with all prefixes, where a router matched one.
     pub(crate) matched_path: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "it is given back as axum's `ConnectInfo`"))]
     pub(crate) peer: Option<SocketAddr>,
-    /// What outer middleware put into the request and the endpoint carries.
     pub(crate) carried: Vec<(String, Vec<u8>)>,
 }
 
+/// The head alone: the body's bytes follow.
 #[derive(Serialize, Deserialize)]
 struct RequestV1<'a> {
     method: &'a str,
@@ -40,7 +62,6 @@ struct RequestV1<'a> {
     matched_path: Option<&'a str>,
     #[serde(borrow)]
     headers: Vec<(&'a str, &'a [u8])>,
-    body: &'a [u8],
     peer: Option<SocketAddr>,
     carried: Vec<(&'a str, &'a [u8])>,
 }
@@ -53,26 +74,46 @@ struct ResponseV1<'a> {
     body: &'a [u8],
 }
 
-impl RequestRecord {
-    /// The stored bytes, with those headers alone that `keep` lets through.
-    pub(crate) fn encode(&self, keep: impl Fn(&HeaderName) -> bool) -> Payload {
-        let uri = self.uri.to_string();
-        let original = self.original_uri.to_string();
+impl KeptRequest {
+    /// Keeps a request, with those headers alone that `keep` lets through.
+    pub(crate) fn new(head: &RequestHead<'_>, body: Bytes, keep: impl Fn(&HeaderName) -> bool) -> Self {
+        let uri = head.uri.to_string();
+        let original = (head.original_uri != head.uri).then(|| head.original_uri.to_string());
         let record = RequestV1 {
-            method: self.method.as_str(),
-            original_uri: (original != uri).then_some(original.as_str()),
+            method: head.method.as_str(),
+            original_uri: original.as_deref(),
             uri: &uri,
-            matched_path: self.matched_path.as_deref(),
-            headers: pairs(&self.headers, keep),
-            body: &self.body,
-            peer: self.peer,
-            carried: self.carried.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect(),
+            matched_path: head.matched_path,
+            headers: pairs(head.headers, keep),
+            peer: head.peer,
+            carried: head.carried.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect(),
         };
-        encode(&record, self.body.len() + 256)
+        let body = if body.len() <= COPIED_MAX { Bytes::copy_from_slice(&body) } else { body };
+        Self { method: head.method.clone(), head: encode(&record, 256).into_bytes(), body }
     }
 
-    pub(crate) fn decode(payload: &Payload) -> Result<Self, InvalidRecord> {
-        let record: RequestV1<'_> = decode(payload)?;
+    /// What was stored, with what it says.
+    pub(crate) fn read(payload: &Payload) -> Result<(Self, RequestRecord), InvalidRecord> {
+        let record = RequestRecord::decode(payload)?;
+        let head = payload.bytes().slice(..payload.len() - record.body.len());
+        Ok((Self { method: record.method.clone(), head, body: record.body.clone() }, record))
+    }
+
+    /// The bytes to store.
+    pub(crate) fn payload(&self) -> Payload {
+        Payload::from([&self.head[..], &self.body[..]].concat())
+    }
+
+    /// What it says.
+    pub(crate) fn record(&self) -> Result<RequestRecord, InvalidRecord> {
+        RequestRecord::decode(&self.payload())
+    }
+}
+
+impl RequestRecord {
+    fn decode(payload: &Payload) -> Result<Self, InvalidRecord> {
+        let (record, body) =
+            postcard::take_from_bytes::<RequestV1<'_>>(versioned(payload)?).map_err(|_| InvalidRecord)?;
         let uri = |text: &str| text.parse::<Uri>().map_err(|_| InvalidRecord);
         Ok(Self {
             method: record.method.parse().map_err(|_| InvalidRecord)?,
@@ -80,7 +121,7 @@ impl RequestRecord {
             original_uri: uri(record.original_uri.unwrap_or(record.uri))?,
             matched_path: record.matched_path.map(str::to_owned),
             headers: header_map(&record.headers)?,
-            body: shared(payload, record.body),
+            body: shared(payload, body),
             peer: record.peer,
             carried: record.carried.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
         })
@@ -108,7 +149,7 @@ pub(crate) fn encode_response(response: &Response<Bytes>) -> Payload {
 
 /// The response that was stored.
 pub(crate) fn decode_response(payload: &Payload) -> Result<Response<Bytes>, InvalidRecord> {
-    let record: ResponseV1<'_> = decode(payload)?;
+    let record: ResponseV1<'_> = postcard::from_bytes(versioned(payload)?).map_err(|_| InvalidRecord)?;
     let mut response = Response::new(shared(payload, record.body));
     *response.status_mut() = StatusCode::from_u16(record.status).map_err(|_| InvalidRecord)?;
     *response.headers_mut() = header_map(&record.headers)?;
@@ -134,12 +175,12 @@ fn encode(record: &impl Serialize, size: usize) -> Payload {
     postcard::to_extend(record, bytes).map(Payload::from).expect("a record of slices and numbers always encodes")
 }
 
-fn decode<'a, R: Deserialize<'a>>(payload: &'a Payload) -> Result<R, InvalidRecord> {
-    let (&version, rest) = payload.as_ref().split_first().ok_or(InvalidRecord)?;
-    if version != VERSION {
-        return Err(InvalidRecord);
+/// The bytes after the version that this release reads.
+fn versioned(payload: &Payload) -> Result<&[u8], InvalidRecord> {
+    match payload.as_ref().split_first() {
+        Some((&VERSION, rest)) => Ok(rest),
+        _ => Err(InvalidRecord),
     }
-    postcard::from_bytes(rest).map_err(|_| InvalidRecord)
 }
 
 /// The part of a payload as bytes that share it.

@@ -1,15 +1,15 @@
 //! Resuming a run: its handler is called again with the stored request, over its journal.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use http::{Extensions, Response};
 use http_body_util::Full;
-use onward_core::{
-    BoxFuture, StoreError,
-    store::{Lease, Loaded},
-};
-use onward_protocol::problem::Code;
+use onward_core::{BoxFuture, StoreError, run::Status, store::Lease};
+use onward_scheduler::Attached;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -19,41 +19,83 @@ use crate::{
     error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
-    record::RequestRecord,
+    record::{KeptRequest, RequestRecord},
     supervise::{AnyResponse, Left, conclude, settle, supervise},
 };
 
+/// Who hears of a run that is being read: it is cancelled, or gets a delivery, before its execution is there.
+#[derive(Default)]
+struct Reading {
+    execution: OnceLock<Arc<Context>>,
+    cancelled: AtomicBool,
+    nudged: AtomicBool,
+}
+
+impl Reading {
+    /// Passes on what was heard, and what will be.
+    fn hand_over(&self, execution: &Arc<Context>) {
+        self.execution.get_or_init(|| Arc::clone(execution));
+        if self.cancelled.load(Ordering::SeqCst) {
+            execution.cancel();
+        }
+        if self.nudged.load(Ordering::SeqCst) {
+            execution.nudge();
+        }
+    }
+}
+
+impl Attached for Reading {
+    fn nudge(&self) {
+        self.nudged.store(true, Ordering::SeqCst);
+        if let Some(execution) = self.execution.get() {
+            execution.nudge();
+        }
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        if let Some(execution) = self.execution.get() {
+            execution.cancel();
+        }
+    }
+}
+
 /// Goes on with a run under a lease; ends when the run has ended, is suspended, or is parked.
 pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endpoint>) {
-    let loaded = match shared.store.load(lease.run_id).await {
-        Ok(Some(loaded)) => loaded,
-        Ok(None) => return,
+    let reading = Arc::new(Reading::default());
+    let heard = shared.hub.attach(lease.run_id, Arc::clone(&reading) as Arc<dyn Attached>);
+    let loaded_at = shared.clock.now();
+    let mut loaded = match shared.store.load(lease.run_id).await {
+        Ok(Some(loaded)) if loaded.record.status == Status::Running && loaded.record.fence == lease.fence => loaded,
+        Ok(_) => return, // it was ended, or is another's
         Err(error) => return give_back(&shared, lease, &error),
     };
-    let Ok(request) = RequestRecord::decode(&loaded.record.request) else {
+    let Ok((kept, request)) = KeptRequest::read(&loaded.record.request) else {
         let error = StoreError::Corrupt("the stored request cannot be read".into());
         return give_back(&shared, lease, &error);
     };
-    let context = Context::replay(Arc::clone(&shared), endpoint, lease, &loaded, request);
+    let context = Context::replay(Arc::clone(&shared), endpoint, lease, &mut loaded, loaded_at, kept);
+    reading.hand_over(&context);
+    drop(heard);
     if context.timeout_at.is_some_and(|at| at <= context.now()) {
         let left = settled(Arc::clone(&context), Ended::TimedOut).await;
-        context.detach();
         return conclude(&context, left).await;
     }
-    start(shared, context, &loaded).await;
+    start(shared, context, &request, loaded.journal.len()).await;
 }
 
-async fn start(shared: Arc<Shared>, context: Arc<Context>, loaded: &Loaded) {
+async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecord, entries: usize) {
     let Some(call) = context.endpoint.call() else { return context.detach() };
-    let mut request = context.request.to_request();
-    if !restore(&context, request.extensions_mut()) {
-        tracing::error!(run_id = %context.run_id, "what the endpoint carries cannot be read back as its type");
-        let left = refuse(&context).await;
+    let mut request = record.to_request();
+    if !restore(&context, record, request.extensions_mut()) {
+        let why = "what the endpoint carries cannot be read back as its type";
+        tracing::error!(run_id = %context.run_id, "{why}");
+        let left = settled(Arc::clone(&context), Ended::Refused(why)).await;
         return conclude(&context, left).await;
     }
     request.extensions_mut().insert(Step { context: Arc::clone(&context) });
-    let route = context.request.matched_path.clone().map(|path| (path, context.request.original_uri.clone()));
-    tracing::debug!(run_id = %context.run_id, endpoint = %context.endpoint.id, entries = loaded.journal.len(), "run resumes");
+    let route = record.matched_path.clone().map(|path| (path, record.original_uri.clone()));
+    tracing::debug!(run_id = %context.run_id, endpoint = %context.endpoint.id, entries, "run resumes");
     let handler = call.call(request, route);
     let (slot, parked) = oneshot::channel();
     shared.tasks.spawn("run", driven(context, handler, slot));
@@ -61,18 +103,12 @@ async fn start(shared: Arc<Shared>, context: Arc<Context>, loaded: &Loaded) {
 }
 
 /// Puts back what the first request's extensions had. Whether all of it could be read.
-fn restore(context: &Context, extensions: &mut Extensions) -> bool {
+fn restore(context: &Context, record: &RequestRecord, extensions: &mut Extensions) -> bool {
     #[cfg(feature = "axum")]
-    if let Some(peer) = context.request.peer {
+    if let Some(peer) = record.peer {
         extensions.insert(axum::extract::ConnectInfo(peer));
     }
-    context.endpoint.carried.iter().all(|carried| carried.put(&context.request.carried, extensions))
-}
-
-async fn refuse(context: &Arc<Context>) -> Left {
-    let left = settled(Arc::clone(context), Ended::Returned(refusal(context))).await;
-    context.detach();
-    left
+    context.endpoint.carried.iter().all(|carried| carried.put(&record.carried, extensions))
 }
 
 /// The run could not be read: it stays leased to this node and is tried again when its node's runs are taken up.
@@ -81,10 +117,6 @@ fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreError) {
     if !matches!(error, StoreError::Corrupt(_)) {
         shared.release(lease);
     }
-}
-
-fn refusal(context: &Context) -> Response<Full<Bytes>> {
-    crate::supervise::problem(context, Code::RunFailed).map(Full::new)
 }
 
 /// The run of a handler whose body's type is forgotten, in a box of its own: what the compiler must know of that

@@ -224,18 +224,21 @@ impl Runs<'_> {
         Ok(())
     }
 
-    /// Makes a failed run go on from the step that failed it; what succeeded before stays. The step, or the handler,
-    /// has all its attempts again, and the run its whole timeout.
+    /// Makes a failed run go on from the step that failed it; what succeeded before stays, and so does a failure that
+    /// the handler had handled. The step, or the handler, has all its attempts again, and the run its whole timeout.
+    /// Its waits for events and signals begin anew.
     ///
     /// # Errors
     /// `is_not_found`, or `is_wrong_status` where it has not failed.
     pub async fn retry(&self, run_id: RunId) -> Result<(), Error> {
         let shared = &self.0.0;
         let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
+        let failure = record.outcome.filter(|outcome| !outcome.error.is_empty());
+        let step = failure.and_then(|outcome| StepError::from_payload(&outcome.error).step_key());
         let now = shared.clock.now();
         let endpoint = shared.endpoint(record.endpoint.as_str());
         let timeout_at = endpoint.and_then(|endpoint| endpoint.options.timeout).map(|timeout| now.after(timeout));
-        let woken = shared.store.control(run_id, Control::Retry { timeout_at }, now).await?;
+        let woken = shared.store.control(run_id, Control::Retry { step, timeout_at }, now).await?;
         shared.scheduler.woken(&woken);
         Ok(())
     }

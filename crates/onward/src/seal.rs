@@ -47,6 +47,7 @@ pub(crate) enum Purpose {
     Entry = 2,
     Response = 3,
     Error = 4,
+    Setting = 5,
 }
 
 /// Seals with the first of its keys and opens with all.

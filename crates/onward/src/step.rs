@@ -118,6 +118,11 @@ impl Asked {
         error.into().at_step(&self.id)
     }
 
+    /// The step cannot be as it was asked for. That is recorded: it fails in a replay, too, whatever has changed.
+    fn refuse(&self, error: &StepError) {
+        self.context.fail(self.key, error);
+    }
+
     fn is_new(&self) -> bool {
         matches!(self.next, Next::Attempt(_))
     }

@@ -1,9 +1,15 @@
 //! What becomes of an execution: it ends, is parked, or is suspended.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Method, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use onward_core::{
@@ -19,7 +25,7 @@ use crate::{
     StepError,
     context::{Context, Halt},
     error::{BoxError, ErrorKind},
-    execution::{Ended, Execution},
+    execution::{Ended, Execution, panic_text},
     record,
     step::Failure,
 };
@@ -46,23 +52,38 @@ pub(crate) enum Left {
     Halted(Halt),
 }
 
-/// Settles an execution that ended: makes the outcome and submits it.
+/// Settles an execution that ended: makes the outcome and submits it. The run stays reachable until it is
+/// [concluded](conclude).
 pub(crate) async fn settle<B>(context: &Arc<Context>, ended: Ended<Response<B>>) -> Left
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
 {
+    context.close();
     context.ungated().await;
-    let (status, response, error, entries) = match ended {
+    let ended = match ended {
         Ended::Returned(response) => {
             let failure = response.extensions().get::<Failure>().cloned();
+            collect(context, response).await.map_or_else(|ended| ended, |response| Ended::Returned((response, failure)))
+        }
+        Ended::Panicked(text) => Ended::Panicked(text),
+        Ended::TimedOut => Ended::TimedOut,
+        Ended::Refused(why) => Ended::Refused(why),
+        Ended::TooLarge(error) => Ended::TooLarge(error),
+        Ended::Halted(halt) => Ended::Halted(halt),
+    };
+    let (status, response, error, entries) = match ended {
+        Ended::Returned((response, failure)) => {
             let status = if failure.is_some() { Status::Failed } else { Status::Completed };
-            match collect(context, response).await {
-                Ok(response) => (status, response, failure.map(|failure| failure.0), Vec::new()),
-                Err(error) => (Status::Failed, problem(context, Code::ResponseTooLarge), Some(error), Vec::new()),
-            }
+            (status, response, failure.map(|failure| failure.0), Vec::new())
+        }
+        Ended::TooLarge(error) => (Status::Failed, problem(context, Code::ResponseTooLarge), Some(error), Vec::new()),
+        Ended::Refused(why) => {
+            let error = StepError::new(ErrorKind::Invalid, why, false);
+            (Status::Failed, problem(context, Code::RunFailed), Some(error), Vec::new())
         }
         Ended::Panicked(text) => {
+            tracing::error!(run_id = %context.run_id, "the handler failed outside its steps; the run's record says how");
             let error = StepError::new(ErrorKind::Panic, text, true);
             let (entry, retry_at) = context.fail_handler(&error);
             if let Some(due_at) = retry_at {
@@ -79,28 +100,49 @@ where
     let outcome = Outcome {
         status,
         response: record::encode_response(&response),
-        error: error.map_or_else(Payload::default, |error| error.to_payload()),
+        error: error.map_or_else(Payload::default, |error| error.to_outcome()),
     };
     let ack = context.finish(entries, Then::Finish(outcome.clone()));
     Left::Outcome(Settled { outcome: Arc::new(outcome), response }, ack)
 }
 
-/// A handler's response with its whole body, or why it can't be kept.
-async fn collect<B>(context: &Context, response: Response<B>) -> Result<Response<Bytes>, StepError>
+/// A handler's response with its whole body, or how the run ends without one. A body takes no longer than the run may,
+/// and ends when the run is cancelled.
+async fn collect<B, T>(context: &Context, response: Response<B>) -> Result<Response<Bytes>, Ended<T>>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
 {
     let limit = context.endpoint.options.response_bytes_max;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, limit).collect().await.map_err(|error| {
-        StepError::new(
-            ErrorKind::TooLarge,
-            format!("the response could not be kept (limit {limit} bytes): {error}"),
-            false,
-        )
-    })?;
-    Ok(Response::from_parts(parts, body.to_bytes()))
+    let (mut parts, body) = response.into_parts();
+    if context.request.method == Method::HEAD {
+        // It is the length of a body that is not there, and who waits for the outcome may ask with GET.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    let mut body = pin!(Limited::new(body, limit).collect());
+    let mut timeout = context.timeout_at.map(|at| context.shared.clock.sleep_until(at));
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx)));
+        let polled = match polled {
+            Ok(polled) => polled,
+            Err(panic) => return Poll::Ready(Err(Ended::Panicked(panic_text(&*panic)))),
+        };
+        if let Poll::Ready(collected) = polled {
+            return Poll::Ready(collected.map(|body| body.to_bytes()).map_err(|error| {
+                let text = format!("the response could not be kept (limit {limit} bytes): {error}");
+                Ended::TooLarge(StepError::new(ErrorKind::TooLarge, text, false))
+            }));
+        }
+        if let Poll::Ready(halt) = context.poll_halted(cx) {
+            return Poll::Ready(Err(Ended::Halted(halt)));
+        }
+        match &mut timeout {
+            Some(timeout) => timeout.as_mut().poll(cx).map(|()| Err(Ended::TimedOut)),
+            None => Poll::Pending,
+        }
+    })
+    .await
+    .map(|body| Response::from_parts(parts, body))
 }
 
 pub(crate) fn problem(context: &Context, code: Code) -> Response<Bytes> {
@@ -211,10 +253,11 @@ pub(crate) async fn conclude(context: &Arc<Context>, left: Left) {
         Left::Suspended | Left::Halted(Halt::LeaseLost) => {}
         Left::Halted(Halt::Store(error)) => halted(context, &error),
     }
+    context.detach();
 }
 
 /// The store would not write. The run stays as it was stored; once the store answers again it is taken up from there.
-pub(crate) fn halted(context: &Arc<Context>, error: &onward_core::StoreError) {
+fn halted(context: &Arc<Context>, error: &onward_core::StoreError) {
     if matches!(error, onward_core::StoreError::LeaseLost | onward_core::StoreError::RunNotFound) {
         tracing::debug!(run_id = %context.run_id, "the run was ended or taken over by somebody else");
         return;

@@ -57,7 +57,7 @@ impl Onward {
         let mut response = if matches!(*method, Method::GET | Method::HEAD) {
             self.answer(uri, headers).await
         } else {
-            Problem::new(Code::MethodNotAllowed).into_response()
+            crate::events::method_not_allowed("GET, HEAD, OPTIONS")
         };
         cors.apply(headers, response.headers_mut());
         response

@@ -338,14 +338,14 @@ impl Machine {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// How many steps the handler wants that wait for time or a fact.
+    /// How many steps wait for time or a fact: of those that the handler has asked for, or, before it has asked for
+    /// any, of all that the journal has.
     pub fn waiting_len(&self) -> usize {
-        self.active.len()
-    }
-
-    /// How many waits the journal has that are not over, whether or not the handler has asked for them again.
-    pub fn waits_len(&self) -> usize {
-        self.steps.values().filter(|step| matches!(step.state, State::Waiting { .. })).count()
+        if !self.uses.is_empty() {
+            return self.active.len();
+        }
+        let waits = |step: &&Step| matches!(step.state, State::Waiting { .. } | State::Retrying { .. });
+        self.steps.values().filter(waits).count()
     }
 
     /// Whether the handler wants something that only time or a fact from outside can bring.

@@ -38,7 +38,10 @@ pub struct Builder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) parking: ParkingLimits,
+    #[cfg(feature = "sqlite")]
+    pub(crate) sqlite: onward_sqlite::Options,
     pub(crate) token_keys: Vec<TokenKey>,
+    pub(crate) forget_kept_key: bool,
     pub(crate) token_lifetime: Duration,
     pub(crate) encryption: Vec<EncryptionKey>,
     pub(crate) wait_max: Duration,
@@ -55,7 +58,10 @@ impl Default for Builder {
             clock: Arc::new(SystemClock::default()),
             scheduler: SchedulerConfig::default(),
             parking: ParkingLimits::default(),
+            #[cfg(feature = "sqlite")]
+            sqlite: onward_sqlite::Options::default(),
             token_keys: Vec::new(),
+            forget_kept_key: false,
             token_lifetime: Duration::from_secs(7 * 24 * 3600),
             encryption: Vec::new(),
             wait_max: Duration::from_secs(55),
@@ -76,6 +82,19 @@ impl Builder {
     /// Whether commits wait for the disk. Default: [`Durability::Full`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// How a SQLite store is opened: its readers, queue, cache, and sizes. What it says of durability does not count;
+    /// [`durability`](Builder::durability) does.
+    ///
+    /// ```
+    /// # use onward::{Onward, SqliteOptions};
+    /// let builder = Onward::builder().sqlite_options(SqliteOptions::new().readers(4).queue_len(50_000));
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_options(mut self, options: onward_sqlite::Options) -> Self {
+        self.sqlite = options;
         self
     }
 
@@ -124,10 +143,21 @@ impl Builder {
         self
     }
 
-    /// A key that signs run tokens, by its number. The first one given signs, all verify: to rotate, put the new one
-    /// first and keep the old one until its tokens have expired. Without any, a key is made and kept in the store.
+    /// A key that signs run tokens, by its number, 1 or more. The first one given signs, all verify: to rotate, put the
+    /// new one first and keep the old one until its tokens have expired. Without any, a key is made and kept in the
+    /// store; one that is kept goes on verifying when keys are given.
     pub fn token_key(mut self, id: u32, secret: [u8; 32]) -> Self {
+        if id == 0 {
+            self.complaints.push("the number of a token key is 1 or more".to_owned());
+        }
         self.token_keys.push(TokenKey { id, secret });
+        self
+    }
+
+    /// Tokens of the key that is kept in the store are void: for when the store was stolen. Give a
+    /// [`token_key`](Builder::token_key) of your own.
+    pub fn forget_kept_token_key(mut self) -> Self {
+        self.forget_kept_key = true;
         self
     }
 
@@ -190,6 +220,9 @@ impl Builder {
 
     fn check(&self) -> Result<(), Error> {
         let mut complaints = self.complaints.clone();
+        if self.forget_kept_key && self.token_keys.is_empty() {
+            complaints.push("forget_kept_token_key needs a token_key".to_owned());
+        }
         complaints.extend(self.defaults.check().err().map(|error| error.to_string()));
         complaints.extend(self.scheduler.check().err().map(|error| error.to_string()));
         if complaints.is_empty() { Ok(()) } else { Err(Error::config(complaints.join("; "))) }

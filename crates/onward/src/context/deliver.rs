@@ -5,42 +5,65 @@ use crate::{StepError, error::ErrorKind};
 use onward_core::{Payload, StepKey, Timestamp, run::Status, step::StepKind, waiter::Fact};
 
 impl Context {
-    /// Takes what has come for waiting steps: an entry each, in the order in which it came.
+    /// Takes what has come for waiting steps: an entry each, in the order in which it came. Whether any reached a step.
     ///
-    /// Nobody waits for these entries to be durable. What they record is stored already, and whatever the run writes
-    /// later commits after them.
+    /// Where the run waits for one thing alone, nobody waits for the entry to be durable: what it records is stored
+    /// already, and whatever the run writes later commits after it. Where it waits for several, their order is what
+    /// decides a race, and only the journal tells it: then the handler goes on when that is durable.
     pub(crate) fn take_deliveries(self: &Arc<Self>, deliveries: Vec<Delivery>) -> bool {
+        if deliveries.is_empty() {
+            return false;
+        }
         let now = self.now();
         let mut state = self.state.lock();
+        let derivable = state.machine.waiting_len() <= 1;
         let mut progress = false;
         for delivery in deliveries {
             let key = delivery.step;
             let entry = match outcome(delivery.fact) {
-                Ok(output) => state.machine.succeed(key, output, delivery.at, true),
-                Err(error) => state.machine.fail(key, error.to_payload(), delivery.at, true),
+                Ok(output) => state.machine.succeed(key, output, delivery.at, derivable),
+                Err(error) => state.machine.fail(key, error.to_payload(), delivery.at, derivable),
             };
-            state.settled.push(key);
+            state.settled.insert(key);
             if let Some(entry) = entry {
                 progress = true;
-                self.submit(&mut state, now, None, |checkpoint| checkpoint.entries.push(entry));
+                let told = (!derivable).then_some(key);
+                self.submit(&mut state, now, told, |checkpoint| checkpoint.entries.push(entry));
             }
+        }
+        if !state.settled.is_empty() {
+            // What nobody waits for any more must go, or it would be found again and again.
+            self.submit(&mut state, now, None, |_| ());
         }
         progress
     }
 
+    /// All that came before this time has been read.
+    pub(crate) fn fetched(&self, at: Timestamp) {
+        self.state.lock().fetched_at = at;
+    }
+
+    /// Whether a wait is past its time and goes on only when deliveries have been read.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.state.lock().machine.next_wake().is_some_and(|at| at <= self.now())
+    }
+
     /// Ends a wait whose time has come.
     pub(super) fn end_wait(self: &Arc<Self>, state: &mut State, key: StepKey, kind: StepKind, now: Timestamp) {
+        // Why: that nothing came is known now alone; after a crash something may have.
+        let derivable = kind == StepKind::Sleep && state.machine.waiting_len() <= 1;
         let entry = if kind == StepKind::Invoke {
             let error = StepError::new(ErrorKind::Timeout, "the invoked run took too long", false);
-            state.machine.fail(key, error.to_payload(), now, true)
+            state.machine.fail(key, error.to_payload(), now, derivable)
         } else {
-            state.machine.succeed(key, Payload::from("null"), now, true)
+            state.machine.succeed(key, Payload::from("null"), now, derivable)
         };
         if kind != StepKind::Sleep {
-            state.settled.push(key);
+            state.settled.insert(key);
         }
         if let Some(entry) = entry {
-            self.submit(state, now, None, |checkpoint| checkpoint.entries.push(entry));
+            let told = (!derivable).then_some(key);
+            self.submit(state, now, told, |checkpoint| checkpoint.entries.push(entry));
         }
     }
 }

@@ -56,11 +56,6 @@ pub(super) async fn redirect(context: &Context, run_id: RunId, prefer: Preferenc
     response
 }
 
-/// Answers a client that would rather not wait, or not for longer than it says.
-pub(super) async fn accepted(context: &Arc<Context>, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
-    wait_or_redirect(context, run_id, prefer, prefer.wait.unwrap_or(Duration::ZERO)).await
-}
-
 /// Answers a request whose key belongs to a run already: with that run's one response.
 pub(super) async fn join(context: &Arc<Context>, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
     let wait = match prefer.wait {

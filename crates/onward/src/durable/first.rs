@@ -1,11 +1,15 @@
 //! A client's request: the first execution of a run, in the request's own task.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
-use onward_core::{BoxFuture, RunId, StoreError, run::IdempotencyKey, store::Checkpoint};
+use onward_core::{
+    BoxFuture, RunId, StoreError,
+    run::{IdempotencyKey, NewRun},
+    store::Checkpoint,
+};
 use onward_protocol::{
     idempotency::idempotency_key,
     prefer::Preferences,
@@ -13,24 +17,26 @@ use onward_protocol::{
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{BodyRefused, DurableBody, answer, read_body};
+use super::{DurableBody, answer, read_body};
 use crate::{
     Step,
     context::{Context, Halt},
-    endpoint::Endpoint,
+    endpoint::{Carried, Endpoint},
     error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
-    record::RequestRecord,
-    supervise::{Left, conclude, halted, settle, supervise},
+    record::{KeptRequest, RequestHead},
+    supervise::{Left, conclude, settle, supervise},
 };
 
 /// Calls a service as it is: its method is no endpoint's.
 pub(super) async fn pass<S, B, ReqBody, ResBody>(
     mut inner: S,
     request: Request<ReqBody>,
+    body_bytes_max: usize,
 ) -> Response<DurableBody<ResBody>>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
@@ -39,7 +45,10 @@ where
     ReqBody::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let Ok(body) = read_body(body, usize::MAX).await else { return problem(Code::BodyUnreadable) };
+    let body = match read_body(body, body_bytes_max).await {
+        Ok(body) => body,
+        Err(refused) => return kept(refused.into_response(body_bytes_max)),
+    };
     match inner.call(Request::from_parts(parts, B::from(body))).await {
         Ok(response) => response.map(DurableBody::handler),
         Err(_) => problem(Code::RunFailed),
@@ -50,7 +59,7 @@ where
 pub(super) async fn handle<S, B, ReqBody, ResBody>(
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
-    mut inner: S,
+    inner: S,
     request: Request<ReqBody>,
 ) -> Response<DurableBody<ResBody>>
 where
@@ -63,105 +72,152 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
-    if endpoint.options.check().is_err() {
-        return problem(Code::EndpointMisconfigured);
-    }
-    let (mut parts, body) = request.into_parts();
-    let body = match read_body(body, endpoint.options.body_bytes_max).await {
+    let limit = endpoint.options.body_bytes_max;
+    let (parts, body) = request.into_parts();
+    let body = match read_body(body, limit).await {
         Ok(body) => body,
-        Err(BodyRefused::TooLarge) => {
-            let limit = endpoint.options.body_bytes_max as u64;
-            return kept(Problem::new(Code::BodyTooLarge).limit(limit).into_response());
-        }
-        Err(BodyRefused::Unreadable) => return problem(Code::BodyUnreadable),
+        Err(refused) => return kept(refused.into_response(limit)),
     };
-    let Ok(asked) = Asked::read(&parts.headers) else { return problem(Code::KeyMalformed) };
+    let (asked, mut client) = match prepare(shared, endpoint, inner, parts, body) {
+        Ok(prepared) => prepared,
+        Err(code) => return problem(code),
+    };
+    if asked.is_stored_first() {
+        // Why the box: few requests are, and what all others carry along should be small.
+        let stored = Box::pin(store_first(client, &asked)).await;
+        client = match stored {
+            Ok(client) => client,
+            Err(response) => return kept(response),
+        };
+    }
+    respond(client, asked).await
+}
+
+/// Reads what a request asks for and prepares its execution. Nothing of the handler runs yet.
+fn prepare<S, B, ResBody>(
+    shared: Arc<Shared>,
+    endpoint: Arc<Endpoint>,
+    mut inner: S,
+    mut parts: Parts,
+    body: Bytes,
+) -> Result<(Asked, Client<impl Future<Output = Result<Response<ResBody>, BoxError>> + Send + 'static, ResBody>), Code>
+where
+    S: Service<Request<B>, Response = Response<ResBody>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    if endpoint.options.check().is_err() {
+        return Err(Code::EndpointMisconfigured);
+    }
     let created_at = shared.clock.now();
     let run_id = RunId::new(created_at, rand::random());
-    let record = record(&endpoint, &parts, body.clone());
-    let context = Context::first(Arc::clone(&shared), endpoint, run_id, created_at, record);
-    if asked.is_stored_first() {
-        match store_first(&context, asked.key.as_deref()).await {
-            Ok(()) => {}
-            Err(StoreError::KeyTaken { run_id, same_request: true }) => {
-                return kept(answer::join(&context, run_id, asked.prefer).await);
-            }
-            Err(StoreError::KeyTaken { .. }) => return problem(Code::KeyReused),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
-                return problem(Code::StoreUnavailable);
-            }
-        }
-    }
+    let kept = keep(&endpoint, &parts, body.clone())?;
+    let asked = Asked::read(&endpoint, &parts, &body)?;
+    let context = Context::first(shared, endpoint, run_id, created_at, kept);
     parts.extensions.insert(Step { context: Arc::clone(&context) });
     let request = Request::from_parts(parts, B::from(body));
     let handler = async move { inner.call(request).await.map_err(Into::into) };
-    let execution = Execution::new(Arc::clone(&context), handler);
-    if asked.prefer.respond_async {
-        shared.tasks.spawn("run", supervise(execution, None));
-        return kept(answer::accepted(&context, context.run_id, asked.prefer).await);
-    }
-    let hold = asked.prefer.wait.unwrap_or(context.endpoint.options.hold);
-    respond(context, Client::new(execution), hold, &asked).await
+    Ok((asked, Client::new(Execution::new(context, handler))))
 }
 
 /// What a request's headers ask of its run.
 struct Asked {
     prefer: Preferences,
-    key: Option<String>,
+    key: Option<IdempotencyKey>,
 }
 
 impl Asked {
-    fn read(headers: &HeaderMap) -> Result<Self, onward_protocol::idempotency::KeyMalformed> {
-        Ok(Self { prefer: Preferences::from_headers(headers), key: idempotency_key(headers)? })
+    fn read(endpoint: &Endpoint, parts: &Parts, body: &Bytes) -> Result<Self, Code> {
+        let key = idempotency_key(&parts.headers).map_err(|_| Code::KeyMalformed)?;
+        let key = key.map(|key| claim(endpoint, parts, body, &key));
+        Ok(Self { prefer: Preferences::from_headers(&parts.headers), key })
     }
 
-    /// Whether the run must be stored before its handler is called.
-    fn is_stored_first(&self) -> bool {
-        self.key.is_some() || self.prefer.respond_async
+    /// Whether the run must be stored before its handler is called: its client may be sent away, or another may
+    /// join, whatever the handler does.
+    const fn is_stored_first(&self) -> bool {
+        self.key.is_some() || self.prefer.respond_async || self.prefer.wait.is_some()
+    }
+
+    /// Whether somebody else may ask for the run's outcome: then it is stored before anyone gets it.
+    const fn is_shared(&self) -> bool {
+        self.is_stored_first()
     }
 }
 
 /// The request as it is kept with the run.
-fn record(endpoint: &Endpoint, parts: &Parts, body: Bytes) -> RequestRecord {
-    let carried = endpoint.carried.iter().filter_map(|carried| carried.take(&parts.extensions)).collect();
+fn keep(endpoint: &Endpoint, parts: &Parts, body: Bytes) -> Result<KeptRequest, Code> {
+    let carried = Carried::take_all(&endpoint.carried, &parts.extensions).map_err(|error| {
+        tracing::error!(endpoint = %endpoint.id, error = &error as &dyn std::error::Error, "a request was refused");
+        Code::EndpointMisconfigured
+    })?;
     #[cfg(feature = "axum")]
     let (original_uri, matched_path, peer) = {
         use axum::extract::{ConnectInfo, MatchedPath, OriginalUri};
-        let original = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0).clone();
-        let matched = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let original = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let matched = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let peer = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0);
         (original, matched, peer)
     };
     #[cfg(not(feature = "axum"))]
-    let (original_uri, matched_path, peer) = (parts.uri.clone(), None, None);
-    RequestRecord {
-        method: parts.method.clone(),
-        uri: parts.uri.clone(),
-        original_uri,
-        matched_path,
-        headers: parts.headers.clone(),
-        body,
-        peer,
-        carried,
+    let (original_uri, matched_path, peer) = (&parts.uri, None, None);
+    if !endpoint.is_for(matched_path) {
+        tracing::error!(
+            endpoint = %endpoint.id,
+            "one durable layer wraps several routes, but a replay reaches one of them: give each its own endpoint"
+        );
+        return Err(Code::EndpointMisconfigured);
+    }
+    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+    let head = RequestHead { method, uri, original_uri, matched_path, headers, peer, carried: &carried };
+    Ok(KeptRequest::new(&head, body, |name| endpoint.options.headers.keeps(name)))
+}
+
+/// Makes the run known to the store before its handler is called; gives the client back, or its answer.
+///
+/// The client may go away meanwhile: a run that is stored then goes on without it.
+async fn store_first<F, B>(client: Client<F, B>, asked: &Asked) -> Result<Client<F, B>, Response<Bytes>>
+where
+    F: Future<Output = Result<Response<B>, BoxError>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let unavailable = || Problem::new(Code::StoreUnavailable).into_response();
+    let Some(context) = client.context().cloned() else { return Err(unavailable()) };
+    let shared = &context.shared;
+    let Some(lease) = shared.first_lease(context.run_id) else { return Err(unavailable()) };
+    let mut checkpoint = Checkpoint::new(lease, context.now());
+    checkpoint.start = Some(NewRun { key: asked.key.clone(), ..context.new_run() });
+    let stored = shared.store.checkpoint(checkpoint);
+    let (tell, told) = oneshot::channel();
+    let own = Arc::clone(&context);
+    shared.tasks.spawn("start", async move {
+        let stored = stored.await;
+        if stored.is_ok() {
+            own.begun(lease);
+        }
+        // Why: a client that was given back to nobody leaves its run to a task, as it is dropped.
+        drop(tell.send((client, stored)));
+    });
+    let Ok((client, stored)) = told.await else { return Err(unavailable()) };
+    match stored {
+        Ok(_) => Ok(client),
+        Err(StoreError::KeyTaken { run_id, same_request: true }) => {
+            Err(answer::join(&context, run_id, asked.prefer).await)
+        }
+        Err(StoreError::KeyTaken { .. }) => Err(Problem::new(Code::KeyReused).into_response()),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
+            Err(unavailable())
+        }
     }
 }
 
-/// Makes the run known to the store before its handler is called.
-async fn store_first(context: &Arc<Context>, key: Option<&str>) -> Result<(), StoreError> {
-    let unjoined = || StoreError::Unavailable("this node has not joined its store".into());
-    let lease = context.shared.first_lease(context.run_id).ok_or_else(unjoined)?;
-    let mut checkpoint = Checkpoint::new(lease, context.now());
-    let mut run = context.new_run();
-    run.key = key.map(|key| claim(context, key));
-    checkpoint.start = Some(run);
-    context.shared.store.checkpoint(checkpoint).await?;
-    context.begun(lease);
-    Ok(())
-}
-
 /// The claim of a request on a key: within an endpoint, the same key is the same run.
-fn claim(context: &Context, key: &str) -> IdempotencyKey {
+fn claim(endpoint: &Endpoint, parts: &Parts, body: &Bytes, key: &str) -> IdempotencyKey {
     let digest = |parts: &[&[u8]]| {
         let mut hash = Sha256::new();
         for part in parts {
@@ -170,12 +226,15 @@ fn claim(context: &Context, key: &str) -> IdempotencyKey {
         }
         hash.finalize().into()
     };
-    let request = &context.request;
-    let content_type = request.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let target = request.original_uri.path_and_query().map_or("", |target| target.as_str());
+    #[cfg(feature = "axum")]
+    let uri = parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |original| &original.0);
+    #[cfg(not(feature = "axum"))]
+    let uri = &parts.uri;
+    let content_type = parts.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
     IdempotencyKey {
-        digest: digest(&[context.endpoint.id.as_str().as_bytes(), key.as_bytes()]),
-        fingerprint: digest(&[request.method.as_str().as_bytes(), target.as_bytes(), content_type, &request.body]),
+        digest: digest(&[endpoint.id.as_str().as_bytes(), key.as_bytes()]),
+        fingerprint: digest(&[parts.method.as_str().as_bytes(), target.as_bytes(), content_type, body]),
     }
 }
 
@@ -195,8 +254,12 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    fn new(execution: Execution<F>) -> Self {
+    const fn new(execution: Execution<F>) -> Self {
         Self { execution: Some(execution) }
+    }
+
+    fn context(&self) -> Option<&Arc<Context>> {
+        self.execution.as_ref().map(|execution| &execution.context)
     }
 
     /// The run goes on in a task of its own.
@@ -222,58 +285,100 @@ where
 }
 
 /// Drives an execution until it ends or its client must be sent away, and answers the client.
-async fn respond<F, B>(
-    context: Arc<Context>,
-    mut client: Client<F, B>,
-    hold: std::time::Duration,
-    asked: &Asked,
-) -> Response<DurableBody<B>>
+async fn respond<F, B>(mut client: Client<F, B>, asked: Asked) -> Response<DurableBody<B>>
 where
     F: Future<Output = Result<Response<B>, BoxError>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut held: Option<Pin<Box<tokio::time::Sleep>>> = None;
+    let Some(context) = client.context().cloned() else { return problem(Code::StoreUnavailable) };
+    let mut patience = Patience::new(&context, &asked);
     let ended = poll_fn(|cx| {
-        let Some(execution) = &mut client.execution else { return Poll::Ready(None) };
+        // Why at first: who asks not to wait is answered before the handler runs.
+        let Some(execution) = client.execution.as_mut().filter(|_| !patience.is_over()) else {
+            return Poll::Ready(None);
+        };
         if let Poll::Ready(ended) = execution.poll(cx) {
             return Poll::Ready(Some(ended));
         }
-        if !execution.is_asynchronous() {
-            return Poll::Pending;
-        }
-        if hold.is_zero() || context.shared.is_draining() {
-            return Poll::Ready(None);
-        }
-        let held = held.get_or_insert_with(|| Box::pin(tokio::time::sleep(hold)));
-        held.as_mut().poll(cx).map(|()| None)
+        patience.poll(execution.is_asynchronous(), cx).map(|()| None)
     })
     .await;
     match ended {
         Some(Ended::Returned(response)) if !context.is_begun() => {
+            context.close();
             client.execution = None;
             response.map(DurableBody::handler)
         }
         Some(ended) => {
-            client.execution = None;
-            finish(&context, ended, asked).await
+            client.execution.take().into_iter().for_each(Execution::end);
+            Box::pin(finish(&context, ended, asked)).await
         }
         None => {
+            context.set_asynchronous();
             client.leave();
-            kept(answer::redirect(&context, context.run_id, asked.prefer).await)
+            kept(Box::pin(answer::redirect(&context, context.run_id, asked.prefer)).await)
         }
+    }
+}
+
+/// How long a client is kept.
+struct Patience {
+    /// From when the run has become asynchronous, or from the beginning where the client says how long it waits.
+    hold: Duration,
+    begins: bool,
+    draining: CancellationToken,
+    /// Until the time is over, or the app drains.
+    over: Option<BoxFuture<'static, ()>>,
+}
+
+impl Patience {
+    fn new(context: &Context, asked: &Asked) -> Self {
+        let (hold, begins) = if asked.prefer.respond_async {
+            (asked.prefer.wait.unwrap_or_default(), true)
+        } else {
+            (asked.prefer.wait.unwrap_or(context.endpoint.options.hold), asked.prefer.wait.is_some())
+        };
+        Self { hold, begins, draining: context.shared.tasks.shutdown_token().clone(), over: None }
+    }
+
+    /// Whether the client must be sent away whatever the run does.
+    const fn is_over(&self) -> bool {
+        self.begins && self.hold.is_zero()
+    }
+
+    /// `Ready` when the client must be sent away. Its run is stored then.
+    fn poll(&mut self, asynchronous: bool, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        self.begins |= asynchronous;
+        if !self.begins {
+            return Poll::Pending;
+        }
+        if self.is_over() {
+            return Poll::Ready(());
+        }
+        let over = self.over.get_or_insert_with(|| {
+            let held = tokio::time::sleep(self.hold);
+            let draining = self.draining.clone().cancelled_owned();
+            Box::pin(async move {
+                tokio::select! {
+                    () = held => {}
+                    () = draining => {}
+                }
+            })
+        });
+        over.as_mut().poll(cx)
     }
 }
 
 /// Settles a run whose client is still there. Whatever must be waited for is waited for in a task of its own: the
 /// client may go away meanwhile.
-async fn finish<B>(context: &Arc<Context>, ended: Ended<Response<B>>, asked: &Asked) -> Response<DurableBody<B>>
+async fn finish<B>(context: &Arc<Context>, ended: Ended<Response<B>>, asked: Asked) -> Response<DurableBody<B>>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     // Why: who joined the run by its key, or waits for it elsewhere, must never see another outcome than this client.
-    let stored_first = asked.key.is_some() || context.is_asynchronous();
+    let stored_first = asked.is_shared() || context.is_asynchronous();
     let own = Arc::clone(context);
     let mut settling: BoxFuture<'static, Left> = Box::pin(async move { settle(&own, ended).await });
     let now = poll_fn(|cx| Poll::Ready(settling.as_mut().poll(cx))).await;
@@ -301,20 +406,21 @@ where
 
 /// Waits until what an execution left is stored, and says what its client is to be told.
 async fn stored(context: &Arc<Context>, left: Left) -> Answer {
-    match left {
+    let (left, answer) = match left {
         Left::Outcome(settled, ack) => {
-            let response = settled.response.clone();
             let stored = ack.await;
-            let ok = stored.is_ok();
-            conclude(context, Left::Outcome(settled, Box::pin(async { stored }))).await;
-            if ok { Answer::Response(response) } else { Answer::Unavailable }
+            let answer = match &stored {
+                Ok(_) => Answer::Response(settled.response.clone()),
+                Err(StoreError::LeaseLost | StoreError::RunNotFound) => Answer::Elsewhere,
+                Err(_) => Answer::Unavailable,
+            };
+            (Left::Outcome(settled, Box::pin(std::future::ready(stored))), answer)
         }
-        Left::Suspended | Left::Halted(Halt::LeaseLost) => Answer::Elsewhere,
-        Left::Halted(Halt::Store(error)) => {
-            halted(context, &error);
-            Answer::Unavailable
-        }
-    }
+        Left::Halted(Halt::Store(error)) => (Left::Halted(Halt::Store(error)), Answer::Unavailable),
+        left @ (Left::Suspended | Left::Halted(Halt::LeaseLost)) => (left, Answer::Elsewhere),
+    };
+    conclude(context, left).await;
+    answer
 }
 
 enum Answer {

@@ -12,13 +12,15 @@ use crate::{
 
 /// The methods that have an endpoint of their own on a route.
 #[cfg(feature = "axum")]
-const METHODS: [http::Method; 6] = [
+const METHODS: [http::Method; 8] = [
     http::Method::GET,
     http::Method::HEAD,
     http::Method::POST,
     http::Method::PUT,
     http::Method::PATCH,
     http::Method::DELETE,
+    http::Method::OPTIONS,
+    http::Method::TRACE,
 ];
 
 /// Begins with the app's default [`Options`], and ends with [`route`](EndpointBuilder::route),
@@ -66,7 +68,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// All options at once.
+    /// All options at once, in the place of the app's defaults.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
@@ -93,6 +95,34 @@ impl EndpointBuilder {
     /// See [`Options::redirect_to`].
     pub fn redirect_to(mut self, path: impl Into<String>) -> Self {
         self.options = self.options.redirect_to(path);
+        self
+    }
+
+    /// See [`Options::redirect_with`].
+    pub fn redirect_with<F, Fut>(mut self, make: F) -> Self
+    where
+        F: Fn(String, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = String> + Send + 'static,
+    {
+        self.options = self.options.redirect_with(make);
+        self
+    }
+
+    /// See [`Options::body_bytes_max`].
+    pub fn body_bytes_max(mut self, bytes: usize) -> Self {
+        self.options = self.options.body_bytes_max(bytes);
+        self
+    }
+
+    /// See [`Options::keep_header`].
+    pub fn keep_header(mut self, name: &str) -> Self {
+        self.options = self.options.keep_header(name);
+        self
+    }
+
+    /// See [`Options::drop_header`].
+    pub fn drop_header(mut self, name: &str) -> Self {
+        self.options = self.options.drop_header(name);
         self
     }
 
@@ -148,15 +178,12 @@ impl EndpointBuilder {
     }
 
     /// A layer that makes the service it wraps this endpoint, whatever the request's method. It needs an
-    /// [`id`](EndpointBuilder::id). `B` is the type of body that the service takes.
+    /// [`id`](EndpointBuilder::id). `B` is the type of body that the service takes. It wraps one service: put around
+    /// several routes of a router, all but the first refuse their requests, as a replay would reach the first alone.
     pub fn layer<B>(self) -> DurableLayer<B> {
         self.complain();
         let id = self.id.clone().unwrap_or_default();
-        let endpoint = self.register(id, None).into_iter();
-        let endpoints = match endpoint.last() {
-            Some(endpoint) => Endpoints::One(endpoint),
-            None => Endpoints::PerMethod(Arc::from([])),
-        };
+        let endpoints = Endpoints::of_all(self.register(id, None));
         DurableLayer { shared: Arc::clone(&self.onward.0), endpoints, body: PhantomData }
     }
 
@@ -187,27 +214,26 @@ mod axum_route {
         /// Mounts a method router as durable endpoints, one for each method (or one for all of them, with an
         /// [`id`](EndpointBuilder::id)): a router to merge into the app's.
         ///
-        /// All methods, path parameters, state and extractors work as ever. Middleware inside `methods` runs with
-        /// every replay of the handler; middleware outside sees the client's request alone.
+        /// All methods, path parameters, state and extractors work as ever (a method that no RFC of HTTP itself
+        /// defines needs an `id`). Middleware inside `methods` runs with every replay of the handler; middleware
+        /// outside sees the client's request alone. All methods of a path go into one method router: axum does not
+        /// merge two durable routes of one path. The limit of bodies is the endpoint's
+        /// ([`Options::body_bytes_max`]) and not axum's.
         pub fn route<S>(self, path: &str, methods: MethodRouter<S>) -> Router<S>
         where
             S: Clone + Send + Sync + 'static,
         {
             self.complain();
             let endpoints = match &self.id {
-                Some(id) => {
-                    let endpoint = self.register(id.clone(), Some(path));
-                    endpoint.iter().flat_map(|own| METHODS.map(|method| (method, Arc::clone(own)))).collect()
-                }
-                None => METHODS
-                    .into_iter()
-                    .filter_map(|method| {
-                        let endpoint = self.register(format!("{method} {path}"), Some(path))?;
-                        Some((method, endpoint))
-                    })
-                    .collect(),
+                Some(id) => Endpoints::of_all(self.register(id.clone(), Some(path))),
+                None => Endpoints::PerMethod(
+                    METHODS
+                        .into_iter()
+                        .filter_map(|method| Some((self.register(format!("{method} {path}"), Some(path))?, method)))
+                        .map(|(endpoint, method)| (method, endpoint))
+                        .collect(),
+                ),
             };
-            let endpoints = Endpoints::PerMethod(endpoints);
             let shared = Arc::clone(&self.onward.0);
             let layer = tower_layer::layer_fn(move |route: Route| {
                 let route = StatefulRoute::new(route);

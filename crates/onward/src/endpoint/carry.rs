@@ -7,8 +7,17 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Clone, Copy)]
 pub(crate) struct Carried {
     pub(crate) name: &'static str,
-    take: fn(&Extensions) -> Option<Vec<u8>>,
+    take: fn(&Extensions) -> serde_json::Result<Option<Vec<u8>>>,
     put: fn(&[u8], &mut Extensions) -> bool,
+}
+
+/// A value that cannot be kept with its run: it does not become JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("a request's {name} cannot be carried")]
+pub(crate) struct NotCarried {
+    name: &'static str,
+    #[source]
+    error: serde_json::Error,
 }
 
 impl std::fmt::Debug for Carried {
@@ -24,7 +33,7 @@ impl Carried {
     {
         Self {
             name: std::any::type_name::<T>(),
-            take: |extensions| serde_json::to_vec(extensions.get::<T>()?).ok(),
+            take: |extensions| extensions.get::<T>().map(serde_json::to_vec).transpose(),
             put: |bytes, extensions| match serde_json::from_slice::<T>(bytes) {
                 Ok(value) => {
                     extensions.insert(value);
@@ -35,9 +44,13 @@ impl Carried {
         }
     }
 
-    /// The value as it is kept with the run, if the request has one.
-    pub(crate) fn take(&self, extensions: &Extensions) -> Option<(String, Vec<u8>)> {
-        (self.take)(extensions).map(|bytes| (self.name.to_owned(), bytes))
+    /// The values as they are kept with the run, of those that the request has.
+    pub(crate) fn take_all(all: &[Self], extensions: &Extensions) -> Result<Vec<(String, Vec<u8>)>, NotCarried> {
+        let take = |carried: &Self| match (carried.take)(extensions) {
+            Ok(bytes) => bytes.map(|bytes| Ok((carried.name.to_owned(), bytes))),
+            Err(error) => Some(Err(NotCarried { name: carried.name, error })),
+        };
+        all.iter().filter_map(take).collect()
     }
 
     /// Puts the kept value back. Whether it could be read.

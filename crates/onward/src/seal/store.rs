@@ -189,6 +189,13 @@ impl Store for SealedStore {
         name: &'static str,
         proposal: Option<Payload>,
     ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>> {
-        self.inner.setting(name, proposal)
+        let sealer = Arc::clone(&self.sealer);
+        let nowhere = RunId::from_bytes([0; 16]);
+        let proposal = proposal.map(|proposal| sealer.seal(nowhere, Purpose::Setting, &proposal));
+        let kept = self.inner.setting(name, proposal);
+        Box::pin(async move {
+            let kept = kept.await?;
+            kept.map(|kept| sealer.open(nowhere, Purpose::Setting, kept)).transpose()
+        })
     }
 }

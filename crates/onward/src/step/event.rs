@@ -8,16 +8,21 @@ use onward_core::{
         MatchValue, Matcher,
         matching::{When, lookup, text_of},
     },
+    run::machine::Machine,
     step::StepKind,
     waiter::{Subject, Waiter},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Asked, Make, Step, StepFuture, read, refused, step_future, view::view};
-use crate::{StepError, error::ErrorKind, events::checked_event};
+use crate::{
+    StepError,
+    error::ErrorKind,
+    events::{OWN_EVENT_ID_PREFIX, checked_event},
+};
 
-/// An event that a run waited for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event that a run waited for. `Debug` does not show its data.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event<T> {
     /// What names this one event.
@@ -28,6 +33,12 @@ pub struct Event<T> {
     pub data: T,
     /// When it happened, as its sender says; to the millisecond.
     pub ts: SystemTime,
+}
+
+impl<T> std::fmt::Debug for Event<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Deserialize)]
@@ -59,10 +70,12 @@ struct EventOptions {
 
 impl<T> WaitForEvent<'_, T> {
     /// Only an event counts whose field at this path equals the same field of the run's own request:
-    /// `matching("data.requestId")` looks for `requestId` in the request's JSON body, then in its query.
+    /// `matching("data.requestId")` looks for `requestId` in the request's JSON body, its form, its query, and its path
+    /// parameters, in this order. Where one of them must be meant, name it: `data.json`, `data.form`, `data.query`,
+    /// `data.params`. (`method`, `path`, `body`, `content_type` and `query_params` are the request's own.)
     ///
     /// Values compare by their text, so `42` in a body equals `"42"` in a query. A path that the request does not
-    /// have is the step's error: nothing could ever match.
+    /// have is the step's error: nothing could ever match. The value is kept with the wait, unencrypted.
     pub fn matching(mut self, path: impl Into<String>) -> Self {
         self.options.matching = Some(path.into());
         self
@@ -152,19 +165,18 @@ async fn wait<T: DeserializeOwned>(
     if asked.is_new() {
         let since_start = options.since_start;
         let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
-        let matcher = matcher(&asked, name.clone(), options).map_err(|error| asked.error(error))?;
         let (step, created_at) = (asked.key, asked.context.created_at);
-        let id = asked.id.clone();
-        asked.context.wait(
-            step,
-            until,
-            name,
-            |machine| {
-                let since = since_start.then(|| machine.look_back(id.name(), created_at));
-                Some(Waiter { step, subject: Subject::Event { matcher, since } })
-            },
-            None,
-        );
+        match matcher(&asked, name.clone(), options) {
+            Ok(matcher) => {
+                let id = asked.id.clone();
+                let waiter = |machine: &Machine| {
+                    let since = since_start.then(|| machine.look_back(id.name(), created_at));
+                    Some(Waiter { step, subject: Subject::Event { matcher, since } })
+                };
+                asked.context.wait(step, until, name, waiter, None);
+            }
+            Err(error) => asked.refuse(&error),
+        }
     }
     let output = asked.outcome().await?;
     let stored: Option<StoredEvent<T>> = read(&asked, &output)?;
@@ -189,8 +201,12 @@ fn matcher(asked: &Asked, name: String, options: EventOptions) -> Result<Matcher
     if options.matching.is_some() && options.equal_to.is_some() {
         return Err(invalid("`matching` and `equal_to` exclude each other; use `when` for both".to_owned()));
     }
-    let own = (options.matching.is_some() || options.when.is_some()).then(|| view(&asked.context.request));
-    let own = own.unwrap_or_default();
+    let own = if options.matching.is_some() || options.when.is_some() {
+        let record = asked.context.request.record();
+        view(&record.map_err(|error| invalid(error.to_string()))?)
+    } else {
+        serde_json::Value::Null
+    };
     let value = match (options.matching, options.equal_to) {
         (Some(path), _) => {
             let text = lookup(&own, &path).and_then(text_of);
@@ -201,6 +217,10 @@ fn matcher(asked: &Asked, name: String, options: EventOptions) -> Result<Matcher
         (None, None) => None,
     };
     let when = options.when.map(|expression| When::try_new(expression, own)).transpose()?;
+    if asked.context.shared.sealer.is_some() && when.as_ref().is_some_and(When::keeps_whole) {
+        let text = "an app that encrypts keeps no whole request with a wait: name fields of `event.data` in `when`";
+        return Err(invalid(text.to_owned()));
+    }
     Ok(Matcher { name, value, when })
 }
 
@@ -240,14 +260,16 @@ impl Step {
 
 async fn send(mut asked: Asked, name: String, data: Result<Payload, String>) -> Result<String, StepError> {
     if asked.is_new() {
-        let invalid = |text: String| asked.error(StepError::new(ErrorKind::Invalid, text, false));
-        let data = data.map_err(&invalid)?;
-        let event_id = format!("{}-{}", asked.context.run_id, asked.key);
+        let event_id = format!("{OWN_EVENT_ID_PREFIX}{}-{}", asked.context.run_id, asked.key);
         let limit = asked.context.shared.config.event_bytes_max;
         let ts = Timestamp::from_micros(asked.context.now().as_micros());
-        let event = checked_event(event_id, &name, data, ts, limit).map_err(&invalid)?;
-        let output = serde_json::to_vec(&event.id).map(Payload::from).map_err(|error| invalid(error.to_string()))?;
-        asked.context.succeed(asked.key, output, |checkpoint| checkpoint.events.push(event));
+        match data.and_then(|data| checked_event(event_id, &name, data, ts, limit)) {
+            Ok(event) => {
+                let output = Payload::from(serde_json::Value::from(event.id.as_str()).to_string());
+                asked.context.succeed(asked.key, output, |checkpoint| checkpoint.events.push(event));
+            }
+            Err(text) => asked.refuse(&StepError::new(ErrorKind::Invalid, text, false)),
+        }
     }
     let output = asked.outcome().await?;
     read(&asked, &output)

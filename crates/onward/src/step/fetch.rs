@@ -162,7 +162,7 @@ fn refused_by(response: &Response<Bytes>) -> StepError {
     );
     let delay = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     match delay.filter(|_| error.is_retryable()) {
-        Some(secs) => StepError::retry_after(error, Duration::from_secs(secs)),
+        Some(secs) => StepError::retry_after(error, Duration::from_secs(secs).min(onward_core::duration::DURATION_MAX)),
         None => error,
     }
 }

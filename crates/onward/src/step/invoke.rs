@@ -11,7 +11,7 @@ use onward_core::{
 };
 
 use super::{Asked, Make, Step, StepFuture, refused, step_future};
-use crate::{StepError, error::ErrorKind, record};
+use crate::{StepError, endpoint::Carried, error::ErrorKind, record};
 
 /// A call of another endpoint: see [`Step::invoke`].
 #[must_use = "a step runs when it is awaited"]
@@ -44,7 +44,7 @@ impl Step {
     /// Starts a run of another endpoint, exactly once, and waits for its response.
     ///
     /// `endpoint` is its id (`"POST /ship"` by default). The request goes straight to the endpoint: outer middleware
-    /// does not see it.
+    /// does not see it. What the endpoint carries is taken from the request's extensions.
     ///
     /// # Errors
     /// An endpoint that the app does not have, a request that is too large, a timeout; or the invoked run failed or
@@ -75,9 +75,13 @@ async fn invoke(
     options: InvokeOptions,
 ) -> Result<Response<Bytes>, StepError> {
     if asked.is_new() {
-        let child = child(&asked, &endpoint, request, &options).map_err(|error| asked.error(error))?;
-        let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
-        asked.context.wait(asked.key, until, child.run_id.to_string(), |_| None, Some(child));
+        match child(&asked, &endpoint, request, &options) {
+            Ok(child) => {
+                let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
+                asked.context.wait(asked.key, until, child.run_id.to_string(), |_| None, Some(child));
+            }
+            Err(error) => asked.refuse(&error),
+        }
     }
     let output = asked.outcome().await?;
     record::decode_response(&output).map_err(|error| {
@@ -102,22 +106,22 @@ fn child(asked: &Asked, endpoint: &str, request: Request<Bytes>, options: &Invok
     }
     let now = context.now();
     let (parts, body) = request.into_parts();
-    let template = target.template.clone();
-    let request = record::RequestRecord {
-        method: parts.method,
-        original_uri: parts.uri.clone(),
-        uri: parts.uri,
-        matched_path: template,
-        headers: parts.headers,
-        body,
+    let carried = Carried::take_all(&target.carried, &parts.extensions).map_err(|error| invalid(error.to_string()))?;
+    let head = record::RequestHead {
+        method: &parts.method,
+        original_uri: &parts.uri,
+        uri: &parts.uri,
+        matched_path: target.template.as_deref(),
+        headers: &parts.headers,
         peer: None,
-        carried: Vec::new(),
+        carried: &carried,
     };
+    let request = record::KeptRequest::new(&head, body, |name| target.options.headers.keeps(name));
     Ok(NewRun {
         run_id: RunId::new(now, rand::random()),
         endpoint: target.id.clone(),
         created_at: now,
-        request: request.encode(|name| target.options.headers.keeps(name)),
+        request: request.payload(),
         timeout_at: target.options.timeout.map(|timeout| now.after(timeout)),
         retention: target.options.retention,
         key: None,

@@ -105,16 +105,20 @@ async fn wait<T: DeserializeOwned>(
     options: SignalOptions,
 ) -> Result<Option<T>, StepError> {
     if asked.is_new() {
-        if let Some(error) = options.error {
-            return Err(asked.error(error));
-        }
-        let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
         let limit = asked.context.shared.config.event_bytes_max;
-        let checked = checked_signal(&name, Payload::from("null"), limit);
-        let name = checked.map_err(|text| asked.error(StepError::new(ErrorKind::Invalid, text, false)))?.name;
-        let waiter =
-            Waiter { step: asked.key, subject: Subject::Signal { name: name.clone(), replace: options.replace } };
-        asked.context.wait(asked.key, until, name, |_| Some(waiter), None);
+        let checked = options.error.map_or(Ok(()), Err).and_then(|()| {
+            let checked = checked_signal(&name, Payload::from("null"), limit);
+            checked.map_err(|text| StepError::new(ErrorKind::Invalid, text, false))
+        });
+        match checked {
+            Ok(_) => {
+                let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
+                let subject = Subject::Signal { name: name.clone(), replace: options.replace };
+                let waiter = Waiter { step: asked.key, subject };
+                asked.context.wait(asked.key, until, name, |_| Some(waiter), None);
+            }
+            Err(error) => asked.refuse(&error),
+        }
     }
     let output = asked.outcome().await?;
     // What came is kept in an array of one, so that a signal of `null` is not taken for a timeout.
@@ -126,8 +130,12 @@ async fn send(mut asked: Asked, name: String, data: Result<Payload, String>) -> 
     if asked.is_new() {
         let limit = asked.context.shared.config.event_bytes_max;
         let signal: Result<Signal, String> = data.and_then(|data| checked_signal(&name, data, limit));
-        let signal = signal.map_err(|text| asked.error(StepError::new(ErrorKind::Invalid, text, false)))?;
-        asked.context.succeed(asked.key, Payload::from("null"), |checkpoint| checkpoint.signals.push(signal));
+        match signal {
+            Ok(signal) => {
+                asked.context.succeed(asked.key, Payload::from("null"), |checkpoint| checkpoint.signals.push(signal));
+            }
+            Err(text) => asked.refuse(&StepError::new(ErrorKind::Invalid, text, false)),
+        }
     }
     asked.outcome().await.map(drop)
 }

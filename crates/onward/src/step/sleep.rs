@@ -1,9 +1,8 @@
 //! `step.sleep`: a pause that survives restarts.
 
-use onward_core::{IntoDuration, Timestamp, step::StepKind};
+use onward_core::{IntoDuration, InvalidDuration, Timestamp, step::StepKind};
 
 use super::{Asked, Make, Step, StepFuture, refused, step_future};
-use crate::StepError;
 
 /// A pause: see [`Step::sleep`].
 #[must_use = "a step runs when it is awaited"]
@@ -23,10 +22,8 @@ impl Step {
     /// # Errors
     /// A duration that cannot be read: the error names it.
     pub fn sleep<'a>(&self, id: &str, duration: impl IntoDuration) -> Sleep<'a> {
-        match duration.into_duration() {
-            Ok(duration) => self.pause(id, move |now| now.after(duration)),
-            Err(error) => failed(StepError::from(error).at_step(id)),
-        }
+        let duration = duration.into_duration();
+        self.pause(id, move |now| Ok(now.after(duration?)))
     }
 
     /// Suspends the run until a time; one that has passed ends at once.
@@ -36,19 +33,21 @@ impl Step {
     pub fn sleep_until<'a>(&self, id: &str, until: impl Into<std::time::SystemTime>) -> Sleep<'a> {
         let since_epoch = until.into().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let until = Timestamp::EPOCH.after(since_epoch);
-        match until.since(self.context.now()).into_duration() {
-            Ok(_) => self.pause(id, move |_| until),
-            Err(error) => failed(StepError::from(error).at_step(id)),
-        }
+        self.pause(id, move |now| until.since(now).into_duration().map(|_| until))
     }
 
-    fn pause<'a>(&self, id: &str, until: impl FnOnce(Timestamp) -> Timestamp + Send + 'a) -> Sleep<'a> {
+    fn pause<'a, F>(&self, id: &str, until: F) -> Sleep<'a>
+    where
+        F: FnOnce(Timestamp) -> Result<Timestamp, InvalidDuration> + Send + 'a,
+    {
         let asked = Asked::new(self, id, StepKind::Sleep);
         let make: Make<'a, (), ()> = Box::new(move |()| match asked {
             Ok(mut asked) => Box::pin(async move {
                 if asked.is_new() {
-                    let until = until(asked.context.now());
-                    asked.context.wait(asked.key, Some(until), String::new(), |_| None, None);
+                    match until(asked.context.now()) {
+                        Ok(until) => asked.context.wait(asked.key, Some(until), String::new(), |_| None, None),
+                        Err(error) => asked.refuse(&error.into()),
+                    }
                 }
                 asked.outcome().await.map(drop)
             }),
@@ -56,8 +55,4 @@ impl Step {
         });
         Sleep { options: (), make: Some(make), future: None }
     }
-}
-
-fn failed<'a>(error: StepError) -> Sleep<'a> {
-    Sleep { options: (), make: None, future: Some(refused(error)) }
 }
