@@ -5,7 +5,7 @@ import type { ResolvedOptions } from "./options.js";
 import { ProblemError } from "./problem.js";
 import { build } from "./response.js";
 import { type SseEvent, SseParser } from "./sse.js";
-import { within } from "./time.js";
+import { type Limits, within } from "./time.js";
 
 /** A connection's answer: a stream to read, or the run's final response. */
 export type Opened =
@@ -45,7 +45,7 @@ export interface Resumption {
   /** The URL of the endpoint that named it: only its own origin gets the caller's headers and credentials. */
   readonly origin: string;
   readonly lastEventId: string | null;
-  /** How long the answer's headers may take; 0 for no limit. */
+  /** How long the answer may be silent; 0 for ever. */
   readonly timeoutMs: number;
 }
 
@@ -57,37 +57,52 @@ export interface Resumption {
  */
 export async function openWaiting(from: Resumption, options: ResolvedOptions): Promise<Opened> {
   const cut = new AbortController();
-  const limits = {
+  const limits: Limits = {
     signal: options.signal,
     timeoutMs: from.timeoutMs,
-    timeoutMessage: `no answer within ${from.timeoutMs} ms`,
+    timeoutMessage: `nothing came for ${from.timeoutMs} ms`,
   };
   try {
     const init = { ...resumingInit(from, options.fetchOpts), signal: cut.signal };
     const response = await within(call(options, from.url, init), limits, discard);
-    return await within(judge(response, from.url), { ...limits, timeoutMs: 0 });
+    return await judge(response, from.url, limits);
   } catch (error) {
     cut.abort();
     throw error;
   }
 }
 
-async function judge(response: Response, url: string): Promise<Opened> {
+async function judge(response: Response, url: string, limits: Limits): Promise<Opened> {
   if (response.ok && isStream(response)) return stream(response, url);
   if (response.headers.has("onward-run-id")) {
     // Why read it here: if the connection breaks within the body, the next attempt gets it whole.
-    const body = new Uint8Array(await response.arrayBuffer());
+    const body = await readAll(response, limits);
     const final = build(body, response.status, response.statusText, new Headers(response.headers));
     return { kind: "final", response: final };
   }
   const { status } = response;
   if (status === 202 || status === 429 || status >= 500) {
     const retryAfterMs = parseRetryAfter(response.headers.get("retry-after"));
-    throw new Unavailable(await ProblemError.fromResponse(response), retryAfterMs);
+    throw new Unavailable(await within(ProblemError.fromResponse(response), limits), retryAfterMs);
   }
-  if (status >= 400) throw await ProblemError.fromResponse(response);
+  if (status >= 400) throw await within(ProblemError.fromResponse(response), limits);
   discard(response);
   throw new ProtocolError(`the waiting URL answered with ${status}, neither a stream nor the run's response`);
+}
+
+/** Reads a body to its end; the limits hold for each part of it. */
+async function readAll(response: Response, limits: Limits): Promise<Blob> {
+  const parts: BlobPart[] = [];
+  const reader = response.body?.getReader();
+  try {
+    for (;;) {
+      const part = await (reader ? within(reader.read(), limits) : null);
+      if (!part || part.done) return new Blob(parts);
+      parts.push(part.value);
+    }
+  } finally {
+    reader?.cancel().catch(() => undefined);
+  }
 }
 
 /** What {@link readEvents} needs besides the body. */

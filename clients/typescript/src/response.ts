@@ -24,7 +24,7 @@ export function toResponse(content: ResponseContent): Response {
 }
 
 /** Makes a response of bytes that have been read. */
-export function build(body: Uint8Array<ArrayBuffer>, status: number, statusText: string, headers: Headers): Response {
+export function build(body: BodyInit, status: number, statusText: string, headers: Headers): Response {
   return new Response(NULL_BODY.has(status) ? null : body, { status, statusText, headers });
 }
 

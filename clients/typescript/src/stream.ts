@@ -48,9 +48,10 @@ export async function* readRun(url: string | URL, options: StreamOptions): Async
         const frame = cursor.take(event, opened.url);
         if (!frame) continue;
         signal?.throwIfAborted();
+        const response = frame.type === "response" ? toResponse(frame.response) : null;
         yield frame;
-        if (frame.type !== "response") continue;
-        yield { type: "final", response: toResponse(frame.response) };
+        if (!response) continue;
+        yield { type: "final", response };
         return;
       }
     } catch (error) {

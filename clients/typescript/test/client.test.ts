@@ -114,6 +114,14 @@ test("a malformed frame rejects with a protocol error and is not retried", async
   await calls[0]?.closed;
 });
 
+test("a response that HTTP does not allow rejects, told once", async (t) => {
+  const response = { body: '"x"', statusCode: 999, headers: {} };
+  const { url } = await serve(t, (_, res) => begin(res).end(wire("1", "response", { status: "failed", response })));
+  const { lines, callbacks } = recorder();
+  await assert.rejects(fetchWithStream(url, callbacks), ProtocolError);
+  assert.deepEqual(lines, ['error "the run\'s response is not one that HTTP allows"', "done"]);
+});
+
 test("frames of other names are skipped", async (t) => {
   const bytes = wire("1", "metadata", { runId: "r" }) + wire("2", "later", 1) + wire("3", "response", succeeded("ok"));
   const { url } = await serve(t, (_, res) => begin(res).end(bytes));

@@ -12,22 +12,28 @@ const script = helloRun("http://localhost/wait");
 class Line {
   closed = false;
   readonly response: Response;
-  readonly #queue: (Uint8Array | Error)[] = [];
+  readonly #queue: (Uint8Array | Error | null)[] = [];
   #wake = (): void => undefined;
 
-  constructor() {
+  constructor(headers: Record<string, string> = { "content-type": "text/event-stream" }) {
     const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
       while (this.#queue.length === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
       const next = this.#queue.shift();
       if (next instanceof Error) controller.error(next);
       else if (next) controller.enqueue(next);
+      else controller.close();
     };
     const stream = new ReadableStream<Uint8Array>({ pull, cancel: () => void (this.closed = true) });
-    this.response = new Response(stream, { headers: { "content-type": "text/event-stream" } });
+    this.response = new Response(stream, { headers });
   }
 
   send(text: string): void {
     this.#queue.push(new TextEncoder().encode(text));
+    this.#wake();
+  }
+
+  end(): void {
+    this.#queue.push(null);
     this.#wake();
   }
 
@@ -135,6 +141,19 @@ test("a waiting URL that does not answer is asked again", async (t) => {
   assert.deepEqual(bench.calls, [0, 10, 130]);
   last.send(script.after("3"));
   assert.equal(await bench.result, "Hello");
+});
+
+test("a final response whose body falls silent is asked for again", async (t) => {
+  const [first, half, whole] = [new Line(), new Line({ "onward-run-id": "run1" }), new Line({ "onward-run-id": "run1" })];
+  const bench = new Bench(t, [first, half, whole], { idleTimeoutMs: 100, resume: { delayMs: 10 } });
+  first.send(script.first(3));
+  first.break();
+  half.send("ha");
+  await bench.pass(10 + 100 + 20);
+  assert.deepEqual(bench.calls, [0, 10, 130]);
+  whole.send("half");
+  whole.end();
+  assert.equal(await bench.result, "half");
 });
 
 test("a server without ids and heartbeats may be silent for as long as it likes", async (t) => {

@@ -7,6 +7,7 @@ mod support;
 mod answers;
 mod crash;
 mod events;
+mod faults;
 mod http;
 mod idempotency;
 mod operate;
