@@ -71,14 +71,16 @@ test("an abort within the stream: no frame more, though more had come in the sam
   assert.deepEqual(lines, ['metadata {"runId":"run1"}', 'data {"data":"Hel","hashedStepId":"a"}', "done"]);
 });
 
-test("an abort while the stream is silent", async (t) => {
-  let silent = (): void => undefined;
-  const { url, calls } = await serve(t, (_, res) => begin(res).write(helloRun("/wait").first(3), () => silent()));
-  await expectAbort(t, calls, (options, abort) => {
-    silent = () => setImmediate(abort);
-    return fetchWithStream(url, options);
+for (const frames of [1, 3]) {
+  test(`an abort while the stream is silent after ${frames} frames`, async (t) => {
+    let silent = (): void => undefined;
+    const { url, calls } = await serve(t, (_, res) => begin(res).write(helloRun("/wait").first(frames), () => silent()));
+    await expectAbort(t, calls, (options, abort) => {
+      silent = () => setImmediate(abort);
+      return fetchWithStream(url, options);
+    });
   });
-});
+}
 
 test("an abort while a delay before an attempt goes on", async (t) => {
   const { url, calls } = await serve(t, (_, res) => cutAfter(begin(res), helloRun("/wait").first(3)));

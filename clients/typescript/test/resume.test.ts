@@ -232,6 +232,7 @@ test("the caller's headers go to the endpoint's own origin only, those about its
     Object.keys(call?.headers ?? {}).filter((name) => name in headers || name === "last-event-id");
   assert.deepEqual(names(calls[1]).sort(), ["authorization", "last-event-id"]);
   assert.deepEqual(names(engine.calls[0]), ["last-event-id"]);
+  assert.deepEqual([calls[1]?.headers["cache-control"], engine.calls[0]?.headers["cache-control"]], ["no-cache", "no-cache"]);
 });
 
 test("a run is read from its start at its waiting URL, with retries from the first request on", async (t) => {

@@ -132,6 +132,16 @@ test("a connection with ids that falls silent is cut and resumed; heartbeats kee
   assert.equal(await bench.result, "Hello");
 });
 
+test("a connection without ids whose heartbeats stop is cut and resumed", async (t) => {
+  const [first, last] = [new Line(), new Line()];
+  const bench = new Bench(t, [first, last], { idleTimeoutMs: 100, resume: { delayMs: 10 } });
+  first.send(wire(null, "metadata", { runId: "r" }) + wire(null, "redirect_info", { runId: "r", url: "/wait" }) + ":\n\n");
+  await bench.pass(110);
+  assert.deepEqual([bench.calls, first.closed], [[0, 110], true]);
+  last.send(wire(null, "response", { status: "succeeded", response: { body: "ok", statusCode: 200, headers: {} } }));
+  assert.equal(await bench.result, "ok");
+});
+
 test("a waiting URL that does not answer is asked again", async (t) => {
   const [first, last] = [new Line(), new Line()];
   const bench = new Bench(t, [first, "never", last], { idleTimeoutMs: 100, resume: { delayMs: 10 } });

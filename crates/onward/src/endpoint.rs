@@ -25,8 +25,8 @@ pub(crate) struct Endpoint {
     /// The path as the router was given it, where there is one.
     pub(crate) template: Option<String>,
     pub(crate) carried: Arc<[Carried]>,
-    /// The path that a layer's service was first found by, where a router matched one.
-    found_by: OnceLock<Option<String>>,
+    /// Whether a layer makes its service.
+    is_layered: bool,
     /// How a stored request reaches the handler: set when the handler has its state.
     call: OnceLock<Arc<dyn Call>>,
 }
@@ -54,16 +54,16 @@ impl Endpoint {
         options: Arc<Options>,
         template: Option<String>,
         carried: Arc<[Carried]>,
+        is_layered: bool,
     ) -> Result<Self, Error> {
         let id = EndpointId::try_new(id).map_err(|error| Error::config(error.to_string()))?;
-        Ok(Self { id, options, template, carried, found_by: OnceLock::new(), call: OnceLock::new() })
+        Ok(Self { id, options, template, carried, is_layered, call: OnceLock::new() })
     }
 
-    /// Whether a request that a router matched by this path reaches the one service that replays reach, too. A layer
-    /// that was put around several routes wraps several.
-    pub(crate) fn is_for(&self, matched_path: Option<&str>) -> bool {
-        self.template.is_some()
-            || self.found_by.get_or_init(|| matched_path.map(str::to_owned)).as_deref() == matched_path
+    /// Whether a replay is sure to reach the service of a request that a router matched by this path. A layer around
+    /// routes wraps each of them, and more: which of them a replay is for nobody could tell.
+    pub(crate) const fn is_for(&self, matched_path: Option<&str>) -> bool {
+        !self.is_layered || matched_path.is_none()
     }
 
     /// Says how the handler is called. The first to say it counts.

@@ -167,7 +167,7 @@ fn keep(endpoint: &Endpoint, parts: &Parts, body: Bytes) -> Result<KeptRequest, 
     if !endpoint.is_for(matched_path) {
         tracing::error!(
             endpoint = %endpoint.id,
-            "one durable layer wraps several routes, but a replay reaches one of them: give each its own endpoint"
+            "a durable layer is around routes: make them durable with `route`, so that replays reach the right one"
         );
         return Err(Code::EndpointMisconfigured);
     }

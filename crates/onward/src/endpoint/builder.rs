@@ -155,10 +155,11 @@ impl EndpointBuilder {
     }
 
     /// Makes one endpoint with this id known, if it can be one.
-    fn register(&self, id: String, template: Option<&str>) -> Option<Arc<Endpoint>> {
+    fn register(&self, id: String, template: Option<&str>, is_layered: bool) -> Option<Arc<Endpoint>> {
         let shared = &self.onward.0;
         let options = Arc::new(self.options.clone());
-        match Endpoint::try_new(id, options, template.map(str::to_owned), self.carried.clone().into()) {
+        let template = template.map(str::to_owned);
+        match Endpoint::try_new(id, options, template, self.carried.clone().into(), is_layered) {
             Ok(endpoint) => {
                 let endpoint = Arc::new(endpoint);
                 shared.register(Arc::clone(&endpoint));
@@ -177,23 +178,45 @@ impl EndpointBuilder {
         }
     }
 
-    /// A layer that makes the service it wraps this endpoint, whatever the request's method. It needs an
-    /// [`id`](EndpointBuilder::id). `B` is the type of body that the service takes. It wraps one service: put around
-    /// several routes of a router, all but the first refuse their requests, as a replay would reach the first alone.
+    /// A layer that makes the service it wraps this endpoint, whatever the request's method: for a
+    /// `tower::ServiceBuilder`. It needs an [`id`](EndpointBuilder::id). `B` is the type of body that the service takes.
+    ///
+    /// Axum routes are made durable with [`route`](EndpointBuilder::route): a layer around them refuses their requests,
+    /// because it wraps each of them and a replay could not tell which it is for.
     pub fn layer<B>(self) -> DurableLayer<B> {
+        self.layered(true)
+    }
+
+    fn layered<B>(self, is_layered: bool) -> DurableLayer<B> {
         self.complain();
         let id = self.id.clone().unwrap_or_default();
-        let endpoints = Endpoints::of_all(self.register(id, None));
+        let endpoints = Endpoints::of_all(self.register(id, None, is_layered));
         DurableLayer { shared: Arc::clone(&self.onward.0), endpoints, body: PhantomData }
     }
 
     /// Wraps a [`tower_service::Service`] over `http` types: hyper, tonic, or one of your own. It needs an
     /// [`id`](EndpointBuilder::id). The service finds its [`Step`](crate::Step) in the request's extensions.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use http_body_util::Full;
+    /// # use onward::{Onward, Step, StepError};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = Onward::open("memory:").await?;
+    /// async fn answer(request: http::Request<Full<Bytes>>) -> Result<http::Response<Full<Bytes>>, StepError> {
+    ///     let step = request.extensions().get::<Step>().cloned().expect("it is durable");
+    ///     let n = step.run("compute", async || Ok::<_, StepError>(42)).await?;
+    ///     Ok(http::Response::new(Full::new(Bytes::from(n.to_string()))))
+    /// }
+    ///
+    /// let durable = onward.endpoint().id("answer").service::<_, Full<Bytes>>(tower::service_fn(answer));
+    /// # drop(durable); onward.shutdown().await }
+    /// ```
     pub fn service<S, B>(self, service: S) -> Durable<S, B>
     where
         DurableLayer<B>: tower_layer::Layer<S, Service = Durable<S, B>>,
     {
-        tower_layer::Layer::layer(&self.layer::<B>(), service)
+        tower_layer::Layer::layer(&self.layered::<B>(false), service)
     }
 }
 
@@ -225,11 +248,13 @@ mod axum_route {
         {
             self.complain();
             let endpoints = match &self.id {
-                Some(id) => Endpoints::of_all(self.register(id.clone(), Some(path))),
+                Some(id) => Endpoints::of_all(self.register(id.clone(), Some(path), false)),
                 None => Endpoints::PerMethod(
                     METHODS
                         .into_iter()
-                        .filter_map(|method| Some((self.register(format!("{method} {path}"), Some(path))?, method)))
+                        .filter_map(|method| {
+                            Some((self.register(format!("{method} {path}"), Some(path), false)?, method))
+                        })
                         .map(|(endpoint, method)| (method, endpoint))
                         .collect(),
                 ),

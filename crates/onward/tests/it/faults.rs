@@ -29,7 +29,8 @@ async fn a_client_that_leaves_while_its_run_is_being_stored_does_not_strand_it()
     let dir = tempfile::tempdir().unwrap();
     let count = Count::default();
     let counted = count.clone();
-    let handler = async move |step: Step| step.run("once", async || Ok::<_, StepError>(counted.hit().to_string())).await;
+    let handler =
+        async move |step: Step| step.run("once", async || Ok::<_, StepError>(counted.hit().to_string())).await;
     let app = on_sqlite(dir.path(), &ManualClock::new(), |onward| onward.route("/", post(handler))).await;
     let request = || Request::post("/").header("idempotency-key", "k").body(Body::empty()).unwrap();
     let mut left = Box::pin(app.router.clone().oneshot(request()));
@@ -116,13 +117,10 @@ async fn a_retry_starts_with_the_step_whose_error_failed_the_run_and_leaves_hand
             1 => Err(StepError::fail("no")),
             n => Ok(n),
         };
-        let (a, b) = tokio::join!(
-            step.run("a", async || fails(&count_a)),
-            async {
-                tokio::task::yield_now().await;
-                step.run("b", async || fails(&count_b)).await
-            }
-        );
+        let (a, b) = tokio::join!(step.run("a", async || fails(&count_a)), async {
+            tokio::task::yield_now().await;
+            step.run("b", async || fails(&count_b)).await
+        });
         Ok::<_, StepError>(format!("{} {}", a?, b.is_err()))
     };
     let app = App::new(|onward| onward.endpoint().timeout("1h").route("/", get(handler))).await;
@@ -167,10 +165,9 @@ async fn a_run_that_cannot_be_stored_is_not_acknowledged() {
         let count = Count::default();
         let counted = count.clone();
         let handler = async move |_: Step| counted.hit().to_string();
-        let app = App::on(Arc::new(faulty), ManualClock::new(), Onward::builder(), |onward| {
-            onward.route("/", post(handler))
-        })
-        .await;
+        let app =
+            App::on(Arc::new(faulty), ManualClock::new(), Onward::builder(), |onward| onward.route("/", post(handler)))
+                .await;
         let request = Request::post("/").header(header.0, header.1).body(Body::empty()).unwrap();
         let response = app.send(request).await;
         assert_eq!((response.status().as_u16(), count.get()), (503, 0), "{header:?}");
@@ -289,5 +286,8 @@ async fn what_fails_before_it_begins_fails_in_a_replay_too() {
     })
     .await;
     assert_eq!(text(&app.follow(first).await), "true");
-    assert_eq!(store.runs(onward_core::store::RunFilter { limit: 9, ..Default::default() }).await.unwrap().runs.len(), 1);
+    assert_eq!(
+        store.runs(onward_core::store::RunFilter { limit: 9, ..Default::default() }).await.unwrap().runs.len(),
+        1
+    );
 }
