@@ -111,10 +111,7 @@ const READERS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
       return isStepId(step) ? { type: "stream", id, data: data["data"] ?? null, hashedStepId: step } : null;
     },
   ],
-  [
-    "inngest.commit",
-    ({ hashedStepId }, id) => (isStepId(hashedStepId) ? { type: "commit", id, hashedStepId } : null),
-  ],
+  ["inngest.commit", ({ hashedStepId }, id) => (isStepId(hashedStepId) ? { type: "commit", id, hashedStepId } : null)],
   [
     "inngest.rollback",
     ({ hashedStepId }, id) => (isStepId(hashedStepId) ? { type: "rollback", id, hashedStepId } : null),

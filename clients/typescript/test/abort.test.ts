@@ -28,15 +28,28 @@ function countTimers(t: TestContext): Set<unknown> {
 }
 
 /** Expects an abort: the reason, no error, done once and last, no timers, no connections. */
-async function expectAbort(t: TestContext, calls: Call[], run: (options: FetchWithStreamOptions, abort: () => void) => Promise<unknown>): Promise<string[]> {
+async function expectAbort(
+  t: TestContext,
+  calls: Call[],
+  run: (options: FetchWithStreamOptions, abort: () => void) => Promise<unknown>,
+): Promise<string[]> {
   const timers = countTimers(t);
   const controller = new AbortController();
   const reason = new Error("enough");
   const { lines, callbacks } = recorder();
   const options = { ...callbacks, fetchOpts: { signal: controller.signal } };
-  await assert.rejects(run(options, () => controller.abort(reason)), reason);
-  assert.deepEqual(lines.filter((line) => line.startsWith("error")), []);
-  assert.deepEqual(lines.filter((line) => line === "done"), ["done"]);
+  await assert.rejects(
+    run(options, () => controller.abort(reason)),
+    reason,
+  );
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith("error")),
+    [],
+  );
+  assert.deepEqual(
+    lines.filter((line) => line === "done"),
+    ["done"],
+  );
   assert.equal(lines.at(-1), "done");
   await Promise.all(calls.map(({ closed }) => closed));
   await turn();
@@ -66,26 +79,40 @@ test("an abort while the endpoint has not answered", async (t) => {
 test("an abort within the stream: no frame more, though more had come in the same chunk", async (t) => {
   const { url, calls } = await serve(t, (_, res) => begin(res).write(helloRun("/wait").first(7)));
   const lines = await expectAbort(t, calls, (options, abort) =>
-    fetchWithStream(url, { ...options, onData: (args) => { options.onData?.(args); abort(); } }),
+    fetchWithStream(url, {
+      ...options,
+      onData: (args) => {
+        options.onData?.(args);
+        abort();
+      },
+    }),
   );
   assert.deepEqual(lines, ['metadata {"runId":"run1"}', 'data {"data":"Hel","hashedStepId":"a"}', "done"]);
 });
 
 for (const frames of [1, 3]) {
   test(`an abort while the stream is silent after ${frames} frames`, async (t) => {
-    let silent = (): void => undefined;
-    const { url, calls } = await serve(t, (_, res) => begin(res).write(helloRun("/wait").first(frames), () => silent()));
-    await expectAbort(t, calls, (options, abort) => {
-      silent = () => setImmediate(abort);
-      return fetchWithStream(url, options);
-    });
+    const { url, calls } = await serve(t, (_, res) => begin(res).write(helloRun("/wait").first(frames)));
+    await expectAbort(t, calls, (options, abort) =>
+      fetchWithStream(url, {
+        ...options,
+        onMetadata: (args) => {
+          options.onMetadata?.(args);
+          setImmediate(abort);
+        },
+      }),
+    );
   });
 }
 
 test("an abort while a delay before an attempt goes on", async (t) => {
   const { url, calls } = await serve(t, (_, res) => cutAfter(begin(res), helloRun("/wait").first(3)));
   await expectAbort(t, calls, (options, abort) =>
-    fetchWithStream(url, { ...options, resume: { delayMs: 60_000, delayMaxMs: 60_000 }, onReconnecting: () => setImmediate(abort) }),
+    fetchWithStream(url, {
+      ...options,
+      resume: { delayMs: 60_000, delayMaxMs: 60_000 },
+      onReconnecting: () => setImmediate(abort),
+    }),
   );
   assert.equal(calls.length, 1);
 });
@@ -110,12 +137,23 @@ test("an abort while the waiting URL has not answered, and while its final respo
 test("an abort ends a wait for a fetch that does not know signals, and its late answer is closed", async (t) => {
   let closed = false;
   let answer: (response: Response) => void = () => undefined;
-  const fetch = (): Promise<Response> => new Promise((resolve) => { answer = resolve; });
+  const fetch = (): Promise<Response> =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
   await expectAbort(t, [], (options, abort) => {
     setImmediate(abort);
     return fetchWithStream("http://localhost/", { ...options, fetch });
   });
-  answer(new Response(new ReadableStream({ cancel: () => { closed = true; } })));
+  answer(
+    new Response(
+      new ReadableStream({
+        cancel: () => {
+          closed = true;
+        },
+      }),
+    ),
+  );
   await turn();
   assert.ok(closed);
 });
@@ -141,15 +179,23 @@ test("a signal keeps no listener of a stream that ended", async (t) => {
   let added = 0;
   const { addEventListener, removeEventListener } = EventTarget.prototype;
   const ours = (listener: unknown): boolean => listener instanceof Function && /reject\(signal/.test(String(listener));
-  t.mock.method(signal, "addEventListener", function (this: EventTarget, ...args: Parameters<EventTarget["addEventListener"]>) {
-    if (ours(args[1])) added += 1;
-    if (ours(args[1])) listeners += 1;
-    addEventListener.apply(this, args);
-  });
-  t.mock.method(signal, "removeEventListener", function (this: EventTarget, ...args: Parameters<EventTarget["removeEventListener"]>) {
-    if (ours(args[1])) listeners -= 1;
-    removeEventListener.apply(this, args);
-  });
+  t.mock.method(
+    signal,
+    "addEventListener",
+    function (this: EventTarget, ...args: Parameters<EventTarget["addEventListener"]>) {
+      if (ours(args[1])) added += 1;
+      if (ours(args[1])) listeners += 1;
+      addEventListener.apply(this, args);
+    },
+  );
+  t.mock.method(
+    signal,
+    "removeEventListener",
+    function (this: EventTarget, ...args: Parameters<EventTarget["removeEventListener"]>) {
+      if (ours(args[1])) listeners -= 1;
+      removeEventListener.apply(this, args);
+    },
+  );
   await fetchWithStream(`${url}/hello`, { fetchOpts: { signal } });
   assert.ok(added > 0);
   assert.equal(listeners, 0);

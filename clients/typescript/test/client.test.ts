@@ -57,7 +57,10 @@ test("a run that failed gives its message and a response with status 500", async
     status: "failed",
     response: { body: '"card declined"', statusCode: 500, headers: { "content-type": "application/json" } },
   };
-  const bytes = wire("1", "metadata", { runId: "r" }) + wire("2", "rollback", { hashedStepId: "a" }) + wire("3", "response", failed);
+  const bytes =
+    wire("1", "metadata", { runId: "r" }) +
+    wire("2", "rollback", { hashedStepId: "a" }) +
+    wire("3", "response", failed);
   const { url } = await serve(t, (_, res) => begin(res).end(bytes));
   const { lines, callbacks } = recorder();
   const response = await fetchWithStream(url, callbacks);
@@ -68,7 +71,11 @@ test("a run that failed gives its message and a response with status 500", async
 
 test("the caller's request goes out with one more header, and its options stay as they were", async (t) => {
   const { url, calls } = await serve(t, (_, res) => begin(res).end(wire("1", "response", succeeded("ok"))));
-  const forms = [{ "X-A": "1", accept: "text/html" }, new Headers({ "X-A": "1" }), [["X-A", "1"]] satisfies [string, string][]];
+  const forms = [
+    { "X-A": "1", accept: "text/html" },
+    new Headers({ "X-A": "1" }),
+    [["X-A", "1"]] satisfies [string, string][],
+  ];
   for (const headers of forms) {
     const before = JSON.stringify([...new Headers(headers)]);
     await fetchWithStream(url, { fetchOpts: { method: "POST", body: "input", headers } });
@@ -84,7 +91,9 @@ test("the given fetch is used, with the URL as given and without a receiver", as
   const seen: unknown[] = [];
   async function fetch(this: unknown, url: string): Promise<Response> {
     seen.push(this, url);
-    return new Response(wire(null, "response", succeeded("ok")), { headers: { "content-type": "Text/Event-Stream; charset=utf-8" } });
+    return new Response(wire(null, "response", succeeded("ok")), {
+      headers: { "content-type": "Text/Event-Stream; charset=utf-8" },
+    });
   }
   const response = await fetchWithStream("/relative", { fetch });
   assert.equal(await response.text(), "ok");
@@ -133,7 +142,11 @@ for (const name of ["onMetadata", "onData", "onCommit"] as const) {
     const { url, calls } = await serve(t, (_, res) => begin(res).write(helloRun("/wait").first(7)));
     const { lines, callbacks } = recorder();
     const mine = new Error("mine");
-    const thrower = { [name]: () => { throw mine; } };
+    const thrower = {
+      [name]: () => {
+        throw mine;
+      },
+    };
     await assert.rejects(fetchWithStream(url, { ...callbacks, ...thrower }), mine);
     assert.equal(lines.at(-1), "done");
     assert.ok(!lines.some((line) => line.startsWith("error")));
@@ -147,9 +160,13 @@ test("what the last callbacks throw rejects, but never hides the stream's own er
     else cutAfter(begin(res), helloRun("/wait").first(1));
   });
   const mine = new Error("mine");
-  const fail = (): void => { throw mine; };
+  const fail = (): void => {
+    throw mine;
+  };
   await assert.rejects(fetchWithStream(`${url}/good`, { onDone: fail }), mine);
-  await assert.rejects(fetchWithStream(`${url}/bad`, { onDone: fail, onStreamError: fail }), { name: "ConnectionLostError" });
+  await assert.rejects(fetchWithStream(`${url}/bad`, { onDone: fail, onStreamError: fail }), {
+    name: "ConnectionLostError",
+  });
 });
 
 test("streamFrames gives a response frame where the endpoint does not stream", async (t) => {
@@ -163,7 +180,10 @@ test("streamFrames gives a response frame where the endpoint does not stream", a
   const [text, bytes] = frames;
   assert.ok(text?.type === "response" && bytes?.type === "response");
   assert.deepEqual([text.status, text.response.statusCode, text.response.body], ["succeeded", 201, "é"]);
-  assert.deepEqual(text.response.headerPairs?.filter(([name]) => name === "set-cookie").map(([, value]) => value), ["a=1", "b=2"]);
+  assert.deepEqual(
+    text.response.headerPairs?.filter(([name]) => name === "set-cookie").map(([, value]) => value),
+    ["a=1", "b=2"],
+  );
   assert.deepEqual([bytes.status, bytes.response.statusCode], ["failed", 503]);
   assert.deepEqual([bytes.response.body, bytes.response.bodyEncoding], ["/wA=", "base64"]);
 });

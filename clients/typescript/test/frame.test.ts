@@ -2,7 +2,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Frame, ProtocolError, applyFrame, emptyState, failureMessage, parseFrame, toResponse } from "@onward/client";
+import {
+  type Frame,
+  ProtocolError,
+  applyFrame,
+  emptyState,
+  failureMessage,
+  parseFrame,
+  toResponse,
+} from "@onward/client";
 import { random } from "./server.js";
 
 const parse = (name: string, data: unknown): Frame | null =>
@@ -14,10 +22,20 @@ test("each frame has its type", () => {
   const id = "5";
   assert.deepEqual(parse("metadata", { runId: "r", more: 1 }), { type: "metadata", id, runId: "r" });
   assert.deepEqual(parse("stream", { data: [1] }), { type: "stream", id, data: [1], hashedStepId: null });
-  assert.deepEqual(parse("stream", { data: null, hashedStepId: "a" }), { type: "stream", id, data: null, hashedStepId: "a" });
+  assert.deepEqual(parse("stream", { data: null, hashedStepId: "a" }), {
+    type: "stream",
+    id,
+    data: null,
+    hashedStepId: "a",
+  });
   assert.deepEqual(parse("commit", { hashedStepId: "a" }), { type: "commit", id, hashedStepId: "a" });
   assert.deepEqual(parse("rollback", { hashedStepId: null }), { type: "rollback", id, hashedStepId: null });
-  assert.deepEqual(parse("redirect_info", { runId: "r", url: "/w" }), { type: "redirect_info", id, runId: "r", url: "/w" });
+  assert.deepEqual(parse("redirect_info", { runId: "r", url: "/w" }), {
+    type: "redirect_info",
+    id,
+    runId: "r",
+    url: "/w",
+  });
   const response = { status: "failed", response: content };
   assert.deepEqual(parse("response", response), { type: "response", id, ...response });
 });
@@ -71,7 +89,10 @@ test("bytes come out of base64, and repeated headers out of pairs", async () => 
     bodyEncoding: "base64",
     statusCode: 200,
     headers: { "Set-Cookie": "a=1, b=2", "x-a": "1" },
-    headerPairs: [["set-cookie", "a=1"], ["set-cookie", "b=2"]],
+    headerPairs: [
+      ["set-cookie", "a=1"],
+      ["set-cookie", "b=2"],
+    ],
   });
   assert.deepEqual(new Uint8Array(await response.arrayBuffer()), Uint8Array.of(0, 255, 128));
   assert.deepEqual(response.headers.getSetCookie(), ["a=1", "b=2"]);
@@ -101,14 +122,24 @@ const rollback = (hashedStepId: string | null): Frame => ({ type: "rollback", id
 test("a rollback drops its step's provisional chunks only", () => {
   const frames = [chunk(1, "a"), commit("a"), chunk(2, "a"), chunk(3, "b"), chunk(4, null), rollback("a"), commit("b")];
   const { chunks } = frames.reduce(applyFrame, emptyState);
-  assert.deepEqual(chunks.map(({ data, committed }) => [data, committed]), [[1, true], [3, true], [4, false]]);
+  assert.deepEqual(
+    chunks.map(({ data, committed }) => [data, committed]),
+    [
+      [1, true],
+      [3, true],
+      [4, false],
+    ],
+  );
 });
 
 test("the end of a run that succeeded makes all chunks permanent, of one that failed none", () => {
   for (const status of ["succeeded", "failed"] as const) {
     const frames: Frame[] = [chunk(1, null), { type: "response", id: null, status, response: content }];
     const state = frames.reduce(applyFrame, emptyState);
-    assert.deepEqual(state.chunks.map(({ committed }) => committed), [status === "succeeded"]);
+    assert.deepEqual(
+      state.chunks.map(({ committed }) => committed),
+      [status === "succeeded"],
+    );
     assert.deepEqual(state.outcome, { status, response: content });
   }
 });
@@ -139,6 +170,10 @@ test("what still counts is what a ledger a step says, for random frames", () => 
         else kept.delete(key);
       }
     }
-    assert.deepEqual(state.chunks.map(({ data, committed }) => [data, committed]), [...kept], `seed ${seed}`);
+    assert.deepEqual(
+      state.chunks.map(({ data, committed }) => [data, committed]),
+      [...kept],
+      `seed ${seed}`,
+    );
   }
 });

@@ -30,9 +30,17 @@ test("random cuts lose, repeat and reorder no frame", async (t) => {
     }
 
     const message = `ONWARD_PROPERTY_SEED=${seed} ONWARD_PROPERTY_RUNS=1`;
-    assert.deepEqual(frames.map(({ id }) => id), script.frames.map((_, at) => String(at + 1)), message);
+    assert.deepEqual(
+      frames.map(({ id }) => id),
+      script.frames.map((_, at) => String(at + 1)),
+      message,
+    );
     const { chunks, outcome } = frames.reduce(applyFrame, emptyState);
-    assert.deepEqual(chunks.map(({ data }) => data), truth(frames), message);
+    assert.deepEqual(
+      chunks.map(({ data }) => data),
+      truth(frames),
+      message,
+    );
     assert.equal(outcome?.response.body, "🦀 done", message);
   }
 });
@@ -51,7 +59,7 @@ function answer(draw: () => number, script: Script, lastEventId: string | undefi
 function sendCut(draw: () => number, text: string, res: ServerResponse): void {
   const bytes = Buffer.from(text);
   const cut = draw() < 0.1 ? bytes.length : Math.min(bytes.length, Math.floor(draw() * 400));
-  for (let at = 0; at < cut; ) {
+  for (let at = 0; at < cut;) {
     const next = Math.min(cut, at + 1 + Math.floor(draw() * 60));
     res.write(bytes.subarray(at, next));
     at = next;
@@ -82,7 +90,9 @@ function truth(frames: readonly Frame[]): unknown[] {
     if (frame.type !== "stream") return [];
     const verdict = frames
       .slice(at)
-      .find((later) => (later.type === "commit" || later.type === "rollback") && later.hashedStepId === frame.hashedStepId);
+      .find(
+        (later) => (later.type === "commit" || later.type === "rollback") && later.hashedStepId === frame.hashedStepId,
+      );
     return verdict?.type === "rollback" ? [] : [frame.data];
   });
 }

@@ -2,7 +2,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConnectionLostError, type Frame, ProblemError, ProtocolError, type Reconnecting, fetchWithStream, streamFrames } from "@onward/client";
+import {
+  ConnectionLostError,
+  type Frame,
+  ProblemError,
+  ProtocolError,
+  type Reconnecting,
+  fetchWithStream,
+  streamFrames,
+} from "@onward/client";
 import { FAST, Script, begin, cutAfter, helloRun, recorder, serve, succeeded, wire } from "./server.js";
 
 const HELLO = [
@@ -34,20 +42,27 @@ test("a cut connection is resumed at the relative waiting URL after the last fra
   assert.deepEqual([second?.method, second?.path, second?.body], ["GET", "/wait?token=t", ""]);
   assert.deepEqual([second?.headers["accept"], second?.headers["last-event-id"]], ["text/event-stream", "3"]);
   assert.equal(calls.length, 2);
-  assert.deepEqual(reconnects.map(({ attempt, error }) => [attempt, error instanceof Error]), [[1, true]]);
+  assert.deepEqual(
+    reconnects.map(({ attempt, error }) => [attempt, error instanceof Error]),
+    [[1, true]],
+  );
 });
 
 test("a waiting URL in a resumed stream is resolved against that one, and the newest counts", async (t) => {
   const script = helloRun("waits/1");
   const { url, calls } = await serve(t, (call, res) => {
     if (call.path === "/a/hello") cutAfter(begin(res), script.first(2));
-    else if (call.path === "/a/waits/1") cutAfter(begin(res), wire("2.5", "redirect_info", { runId: "run1", url: "2" }));
+    else if (call.path === "/a/waits/1")
+      cutAfter(begin(res), wire("2.5", "redirect_info", { runId: "run1", url: "2" }));
     else begin(res).end(script.after("2"));
   });
   const { lines, callbacks } = recorder();
   await fetchWithStream(`${url}/a/hello`, { ...FAST, ...callbacks });
   assert.deepEqual(lines, HELLO);
-  assert.deepEqual(calls.map(({ path }) => path), ["/a/hello", "/a/waits/1", "/a/waits/2"]);
+  assert.deepEqual(
+    calls.map(({ path }) => path),
+    ["/a/hello", "/a/waits/1", "/a/waits/2"],
+  );
 });
 
 test("the stream of an engine without ids goes on at the redirect URL, without Last-Event-ID", async (t) => {
@@ -55,13 +70,19 @@ test("the stream of an engine without ids goes on at the redirect URL, without L
   const { url, calls } = await serve(t, (call, res) => {
     if (call.path === "/direct") {
       begin(res).end(
-        run("metadata", { runId: "r" }) + run("stream", { data: 1, hashedStepId: "a" }) + run("commit", { hashedStepId: "a" }) +
+        run("metadata", { runId: "r" }) +
+          run("stream", { data: 1, hashedStepId: "a" }) +
+          run("commit", { hashedStepId: "a" }) +
           run("redirect_info", { runId: "r", url: `${url}/sse?token=t` }),
       );
     } else {
       begin(res).write(
-        ":\n\n" + run("metadata", { runId: "r" }) + run("stream", { data: 2, hashedStepId: "b" }) + run("rollback", { hashedStepId: "b" }) +
-          run("metadata", { runId: "r" }) + run("response", succeeded("ok")),
+        ":\n\n" +
+          run("metadata", { runId: "r" }) +
+          run("stream", { data: 2, hashedStepId: "b" }) +
+          run("rollback", { hashedStepId: "b" }) +
+          run("metadata", { runId: "r" }) +
+          run("response", succeeded("ok")),
       );
     }
   });
@@ -94,7 +115,11 @@ test("a server that cannot answer now is asked again, also after it was gone", a
   });
   const { lines, callbacks } = recorder();
   const attempts: number[] = [];
-  await fetchWithStream(`${url}/hello`, { ...FAST, ...callbacks, onReconnecting: ({ attempt }) => attempts.push(attempt) });
+  await fetchWithStream(`${url}/hello`, {
+    ...FAST,
+    ...callbacks,
+    onReconnecting: ({ attempt }) => attempts.push(attempt),
+  });
   assert.deepEqual(lines, HELLO);
   assert.deepEqual(attempts, [1, 2, 3, 4, 5, 6]);
 });
@@ -119,10 +144,14 @@ test("after the attempts that may fail the stream is lost, with all that is need
   const { url, calls } = await serve(t, (call, res) => {
     if (call.path === "/hello") cutAfter(begin(res), script.first(3));
     else if (up) begin(res).end(script.after(call.headers["last-event-id"]));
-    else res.writeHead(503, { "content-type": "application/problem+json" }).end('{"title":"The server is shutting down"}');
+    else
+      res.writeHead(503, { "content-type": "application/problem+json" }).end('{"title":"The server is shutting down"}');
   });
   const { lines, callbacks } = recorder();
-  const lost: unknown = await fetchWithStream(`${url}/hello`, { ...callbacks, resume: { attempts: 3, delayMs: 1 } }).catch((e: unknown) => e);
+  const lost: unknown = await fetchWithStream(`${url}/hello`, {
+    ...callbacks,
+    resume: { attempts: 3, delayMs: 1 },
+  }).catch((e: unknown) => e);
   assert.ok(lost instanceof ConnectionLostError);
   assert.match(lost.message, /3 attempts .*: The server is shutting down$/);
   assert.deepEqual([lost.runId, lost.waitingUrl, lost.lastEventId], ["run1", `${url}/wait`, "3"]);
@@ -161,7 +190,11 @@ test("without resuming, a cut is the end, but the planned move is made", async (
   assert.deepEqual(lines, HELLO);
 });
 
-for (const [status, slug] of [[401, "token-invalid"], [404, "run-not-found"], [410, "run-gone"]] as const) {
+for (const [status, slug] of [
+  [401, "token-invalid"],
+  [404, "run-not-found"],
+  [410, "run-gone"],
+] as const) {
   test(`a waiting URL that answers ${status} ends it with the problem`, async (t) => {
     const { url, calls } = await serve(t, (call, res) => {
       if (call.path === "/hello") return cutAfter(begin(res), helloRun("/wait").first(2));
@@ -172,7 +205,10 @@ for (const [status, slug] of [[401, "token-invalid"], [404, "run-not-found"], [4
     const { lines, callbacks } = recorder();
     const problem: unknown = await fetchWithStream(`${url}/hello`, { ...FAST, ...callbacks }).catch((e: unknown) => e);
     assert.ok(problem instanceof ProblemError);
-    assert.deepEqual([problem.code, problem.status, problem.instance, problem.message], [slug, status, "/runs/run1", "No: because"]);
+    assert.deepEqual(
+      [problem.code, problem.status, problem.instance, problem.message],
+      [slug, status, "/runs/run1", "No: because"],
+    );
     assert.deepEqual(lines, [HELLO[0], 'error "No: because"', "done"]);
     assert.equal(calls.length, 2);
   });
@@ -180,10 +216,21 @@ for (const [status, slug] of [[401, "token-invalid"], [404, "run-not-found"], [4
 
 test("a problem without the problem format still has its status", async () => {
   const problem = await ProblemError.fromResponse(new Response("<h1>", { status: 404, statusText: "Not Found" }));
-  assert.deepEqual([problem.code, problem.status, problem.message, problem.instance], [null, 404, "404 Not Found", null]);
-  for (const [type, code] of [["about:blank", null], ["urn:x:y", "y"], ["/errors/a-b/", "a-b"], [undefined, null]] as const) {
+  assert.deepEqual(
+    [problem.code, problem.status, problem.message, problem.instance],
+    [null, 404, "404 Not Found", null],
+  );
+  for (const [type, code] of [
+    ["about:blank", null],
+    ["urn:x:y", "y"],
+    ["/errors/a-b/", "a-b"],
+    [undefined, null],
+  ] as const) {
     const headers = { "content-type": "application/problem+json; charset=utf-8" };
-    assert.equal((await ProblemError.fromResponse(new Response(JSON.stringify({ type }), { status: 400, headers }))).code, code);
+    assert.equal(
+      (await ProblemError.fromResponse(new Response(JSON.stringify({ type }), { status: 400, headers }))).code,
+      code,
+    );
   }
 });
 
@@ -198,7 +245,10 @@ test("a plain answer of the waiting URL with the run's id is the final response,
   });
   const { lines, callbacks } = recorder();
   const response = await fetchWithStream(`${url}/hello`, { ...FAST, ...callbacks });
-  assert.deepEqual([response.status, await response.text(), response.headers.get("onward-run-id")], [409, "sold out", "run1"]);
+  assert.deepEqual(
+    [response.status, await response.text(), response.headers.get("onward-run-id")],
+    [409, "sold out", "run1"],
+  );
   assert.equal(tries, 2, "a body that was cut is asked for again");
   assert.deepEqual(lines, [HELLO[0], "done"]);
 
@@ -232,7 +282,10 @@ test("the caller's headers go to the endpoint's own origin only, those about its
     Object.keys(call?.headers ?? {}).filter((name) => name in headers || name === "last-event-id");
   assert.deepEqual(names(calls[1]).sort(), ["authorization", "last-event-id"]);
   assert.deepEqual(names(engine.calls[0]), ["last-event-id"]);
-  assert.deepEqual([calls[1]?.headers["cache-control"], engine.calls[0]?.headers["cache-control"]], ["no-cache", "no-cache"]);
+  assert.deepEqual(
+    [calls[1]?.headers["cache-control"], engine.calls[0]?.headers["cache-control"]],
+    ["no-cache", "no-cache"],
+  );
 });
 
 test("a run is read from its start at its waiting URL, with retries from the first request on", async (t) => {
@@ -245,7 +298,12 @@ test("a run is read from its start at its waiting URL, with retries from the fir
     else begin(res).end(script.after(call.headers["last-event-id"]));
   });
   const { lines, callbacks } = recorder();
-  const response = await fetchWithStream(`${url}/wait`, { ...FAST, ...callbacks, attach: true, fetchOpts: { method: "POST" } });
+  const response = await fetchWithStream(`${url}/wait`, {
+    ...FAST,
+    ...callbacks,
+    attach: true,
+    fetchOpts: { method: "POST" },
+  });
   assert.equal(await response.text(), "Hello");
   assert.deepEqual(lines, HELLO);
 });
@@ -258,16 +316,33 @@ test("streamFrames gives every frame once, with ids and the resolved waiting URL
   });
   const frames: Frame[] = [];
   for await (const frame of streamFrames(new URL(`${url}/hello`), FAST)) frames.push(frame);
-  assert.deepEqual(frames.map(({ id, type }) => `${id} ${type}`), [
-    "1 metadata", "2 redirect_info", "3 stream", "4 stream", "5 commit", "6 stream", "7 response",
-  ]);
+  assert.deepEqual(
+    frames.map(({ id, type }) => `${id} ${type}`),
+    ["1 metadata", "2 redirect_info", "3 stream", "4 stream", "5 commit", "6 stream", "7 response"],
+  );
   assert.ok(frames[1]?.type === "redirect_info" && frames[1].url === `${url}/wait`);
 });
 
 test("what onReconnecting throws rejects the promise and is no stream error", async (t) => {
-  const { url } = await serve(t, (_, res) => cutAfter(begin(res), new Script([["metadata", { runId: "r" }], ["redirect_info", { runId: "r", url: "/w" }]]).first(2)));
+  const { url } = await serve(t, (_, res) =>
+    cutAfter(
+      begin(res),
+      new Script([
+        ["metadata", { runId: "r" }],
+        ["redirect_info", { runId: "r", url: "/w" }],
+      ]).first(2),
+    ),
+  );
   const { lines, callbacks } = recorder();
   const mine = new Error("mine");
-  await assert.rejects(fetchWithStream(url, { ...callbacks, onReconnecting: () => { throw mine; } }), mine);
+  await assert.rejects(
+    fetchWithStream(url, {
+      ...callbacks,
+      onReconnecting: () => {
+        throw mine;
+      },
+    }),
+    mine,
+  );
   assert.deepEqual(lines, ['metadata {"runId":"r"}', "done"]);
 });

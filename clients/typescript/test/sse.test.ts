@@ -20,11 +20,17 @@ const CASES: [name: string, text: string, events: SseEvent[]][] = [
   ["several data lines", "data: a\ndata:\ndata: b\n\n", [event("a\n\nb")]],
   ["empty data is data", "data:\n\ndata\n\n", [event(""), event("")]],
   ["no data is no event, and its name is forgotten", "event: x\n\ndata: 1\n\n", [event("1")]],
-  ["an id holds on, and changes without an event", "id: 1\ndata: a\n\ndata: b\n\nid: 2\n\ndata: c\n\n",
-    [event("a", "message", "1"), event("b", "message", "1"), event("c", "message", "2")]],
+  [
+    "an id holds on, and changes without an event",
+    "id: 1\ndata: a\n\ndata: b\n\nid: 2\n\ndata: c\n\n",
+    [event("a", "message", "1"), event("b", "message", "1"), event("c", "message", "2")],
+  ],
   ["an empty id takes it back", "id: 1\ndata: a\n\nid\ndata: b\n\n", [event("a", "message", "1"), event("b")]],
-  ["an id with a null character is ignored", "id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n",
-    [event("a", "message", "1"), event("b", "message", "1")]],
+  [
+    "an id with a null character is ignored",
+    "id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n",
+    [event("a", "message", "1"), event("b", "message", "1")],
+  ],
   ["comments and unknown fields are skipped", ":\n\n: hi\nfoo: 1\ndata: a\n:x\ndata: b\n\n", [event("a\nb")]],
   ["a byte order mark at the start is skipped, only there", "\ufeffdata: \ufeffa\n\n", [event("\ufeffa")]],
   ["what is not ended by an empty line is not seen", "data: a\n\ndata: b\n", [event("a")]],
@@ -51,7 +57,7 @@ test("random texts give the same events however they are cut", () => {
     const text = Array.from({ length: 40 }, () => pieces[Math.floor(draw() * pieces.length)] ?? "").join("");
     const bytes = new TextEncoder().encode(text);
     const chunks: Uint8Array[] = [];
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const length = 1 + Math.floor(draw() * 5);
       chunks.push(bytes.subarray(at, at + length));
       at += length;

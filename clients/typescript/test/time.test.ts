@@ -51,7 +51,12 @@ class Bench {
   readonly result: Promise<string>;
   #now = 0;
 
-  constructor(t: TestContext, answers: (Line | Response | "never" | "refused")[], options: StreamOptions = {}, draw = 0) {
+  constructor(
+    t: TestContext,
+    answers: (Line | Response | "never" | "refused")[],
+    options: StreamOptions = {},
+    draw = 0,
+  ) {
     this.#t = t;
     t.mock.timers.enable({ apis: ["setTimeout"] });
     t.mock.method(Math, "random", () => draw);
@@ -135,7 +140,9 @@ test("a connection with ids that falls silent is cut and resumed; heartbeats kee
 test("a connection without ids whose heartbeats stop is cut and resumed", async (t) => {
   const [first, last] = [new Line(), new Line()];
   const bench = new Bench(t, [first, last], { idleTimeoutMs: 100, resume: { delayMs: 10 } });
-  first.send(wire(null, "metadata", { runId: "r" }) + wire(null, "redirect_info", { runId: "r", url: "/wait" }) + ":\n\n");
+  first.send(
+    wire(null, "metadata", { runId: "r" }) + wire(null, "redirect_info", { runId: "r", url: "/wait" }) + ":\n\n",
+  );
   await bench.pass(110);
   assert.deepEqual([bench.calls, first.closed], [[0, 110], true]);
   last.send(wire(null, "response", { status: "succeeded", response: { body: "ok", statusCode: 200, headers: {} } }));
@@ -154,7 +161,11 @@ test("a waiting URL that does not answer is asked again", async (t) => {
 });
 
 test("a final response whose body falls silent is asked for again", async (t) => {
-  const [first, half, whole] = [new Line(), new Line({ "onward-run-id": "run1" }), new Line({ "onward-run-id": "run1" })];
+  const [first, half, whole] = [
+    new Line(),
+    new Line({ "onward-run-id": "run1" }),
+    new Line({ "onward-run-id": "run1" }),
+  ];
   const bench = new Bench(t, [first, half, whole], { idleTimeoutMs: 100, resume: { delayMs: 10 } });
   first.send(script.first(3));
   first.break();

@@ -69,8 +69,6 @@ codes! {
     BodyTooLarge PAYLOAD_TOO_LARGE "body-too-large" "The request body is too large",
     /// The request body could not be read.
     BodyUnreadable BAD_REQUEST "body-unreadable" "The request body could not be read",
-    /// A header that the endpoint reads is not what it should be.
-    HeaderMalformed BAD_REQUEST "header-malformed" "A request header is malformed",
     /// The `Idempotency-Key` header is not a key.
     KeyMalformed BAD_REQUEST "key-malformed" "The Idempotency-Key header is malformed",
     /// The key belongs to another request.
@@ -81,10 +79,6 @@ codes! {
     TokenInvalid UNAUTHORIZED "token-invalid" "The run token is not valid",
     /// The run was cancelled.
     RunCancelled CONFLICT "run-cancelled" "The run was cancelled",
-    /// There is no such run.
-    RunNotFound NOT_FOUND "run-not-found" "There is no such run",
-    /// What was asked can be done to a run that has ended, and this one has not.
-    RunNotFinished CONFLICT "run-not-finished" "The run has not ended",
     /// The run is no longer kept.
     RunGone GONE "run-gone" "The run is no longer kept",
     /// The handler failed outside its steps.
@@ -99,10 +93,6 @@ codes! {
     ResponseTooLarge INTERNAL_SERVER_ERROR "response-too-large" "The response is too large to keep",
     /// The store cannot write now.
     StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "The request cannot be made durable now",
-    /// The process is shutting down.
-    ShuttingDown SERVICE_UNAVAILABLE "shutting-down" "The server is shutting down",
-    /// No endpoint has the id.
-    EndpointUnknown NOT_FOUND "endpoint-unknown" "There is no such endpoint",
     /// The endpoint was built with an option outside its limits.
     EndpointMisconfigured INTERNAL_SERVER_ERROR "endpoint-misconfigured" "The endpoint is misconfigured",
     /// A handler that needs durability was called outside of it.

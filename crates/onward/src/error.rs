@@ -5,7 +5,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 use bytes::Bytes;
 use http::Response;
 use onward_core::{
-    IntoDuration, InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, StepKey, StoreError,
+    IntoDuration, InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, RunId, StepKey, StoreError,
     event::InvalidExpression, run::machine::InvalidStep,
 };
 use onward_protocol::problem::{Code, Problem};
@@ -120,6 +120,7 @@ struct Inner {
     retryable: bool,
     retry_after: Option<Duration>,
     step: Option<String>,
+    run_id: Option<RunId>,
 }
 
 /// What kind of failure it was; kept with the error.
@@ -152,7 +153,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 impl StepError {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool) -> Self {
         let message = message.into();
-        Self(Box::new(Inner { kind, message, retryable, retry_after: None, step: None }))
+        Self(Box::new(Inner { kind, message, retryable, retry_after: None, step: None, run_id: None }))
     }
 
     /// An error after which another attempt may succeed.
@@ -241,12 +242,18 @@ impl StepError {
             _ => Code::StepFailed,
         };
         tracing::warn!(step = self.step().unwrap_or_default(), kind = ?self.0.kind, "a handler failed with a step's error");
-        let mut response = Problem::new(code).into_response();
+        let problem = Problem::new(code);
+        let problem = match self.0.run_id {
+            Some(run_id) => problem.instance(format!("/runs/{run_id}")),
+            None => problem,
+        };
+        let mut response = problem.into_response();
         response.extensions_mut().insert(Failure(self.clone()));
         response
     }
 
-    pub(crate) fn at_step(mut self, step: impl fmt::Display) -> Self {
+    pub(crate) fn at_step(mut self, run_id: RunId, step: impl fmt::Display) -> Self {
+        self.0.run_id = Some(run_id);
         self.0.step = Some(step.to_string());
         self
     }

@@ -37,13 +37,16 @@ pub(crate) enum Ended<T> {
     Halted(Halt),
 }
 
+/// Deliveries on their way from the store.
+type Fetch = BoxFuture<'static, Result<Vec<Delivery>, StoreError>>;
+
 /// A handler with what its run waits for.
 pub(crate) struct Execution<F> {
     pub(crate) context: Arc<Context>,
     handler: Pin<Box<F>>,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// What is being read, and since when.
-    deliveries: Option<(Timestamp, BoxFuture<'static, Result<Vec<Delivery>, StoreError>>)>,
+    deliveries: Option<(Timestamp, Fetch)>,
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
     standing: Standing,
     detaches: bool,

@@ -93,7 +93,7 @@ struct Asked {
 impl Asked {
     fn new(step: &Step, name: &str, kind: StepKind) -> Result<Self, StepError> {
         let context = Arc::clone(&step.context);
-        let requested = context.request_step(name, kind).map_err(|error| error.at_step(name))?;
+        let requested = context.request_step(name, kind).map_err(|error| error.at_step(context.run_id, name))?;
         Ok(Self { context, id: requested.step, key: requested.key, next: requested.next, delivered: false })
     }
 
@@ -110,12 +110,12 @@ impl Asked {
     async fn outcome(&mut self) -> Result<Payload, StepError> {
         let outcome = poll_fn(|cx| self.context.poll_outcome(self.key, cx)).await;
         self.delivered = true;
-        outcome.map_err(|error| StepError::from_payload(&error).at_step(&self.id))
+        outcome.map_err(|error| StepError::from_payload(&error).at_step(self.context.run_id, &self.id))
     }
 
     /// An error of the step that is not recorded.
     fn error(&self, error: impl Into<StepError>) -> StepError {
-        error.into().at_step(&self.id)
+        error.into().at_step(self.context.run_id, &self.id)
     }
 
     /// The step cannot be as it was asked for. That is recorded: it fails in a replay, too, whatever has changed.

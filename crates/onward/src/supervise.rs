@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Response, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use onward_core::{
     Payload, Timestamp,
     run::{Outcome, Status},
@@ -128,7 +128,7 @@ where
             Err(panic) => return Poll::Ready(Err(Ended::Panicked(panic_text(&*panic)))),
         };
         if let Poll::Ready(collected) = polled {
-            return Poll::Ready(collected.map(|body| body.to_bytes()).map_err(|error| {
+            return Poll::Ready(collected.map(Collected::to_bytes).map_err(|error| {
                 let text = format!("the response could not be kept (limit {limit} bytes): {error}");
                 Ended::TooLarge(StepError::new(ErrorKind::TooLarge, text, false))
             }));

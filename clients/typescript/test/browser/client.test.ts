@@ -40,12 +40,19 @@ test("a stream that is cut is resumed, and its callbacks come in order", async (
     });
     return { lines, status: response.status, body: await response.text() };
   }, CLIENT);
-  assert.deepEqual(seen, { lines: ["run1", '"Hel"', '"lo ✓"', "commit a", '{"done":true}', "done"], status: 200, body: "Hello" });
-  assert.deepEqual(calls.map(({ method, path, headers }) => [method, path, headers["last-event-id"]]), [
-    ["POST", "/run", undefined],
-    ["GET", "/wait?token=t", "4"],
-    ["GET", "/wait?token=t", "4"],
-  ]);
+  assert.deepEqual(seen, {
+    lines: ["run1", '"Hel"', '"lo ✓"', "commit a", '{"done":true}', "done"],
+    status: 200,
+    body: "Hello",
+  });
+  assert.deepEqual(
+    calls.map(({ method, path, headers }) => [method, path, headers["last-event-id"]]),
+    [
+      ["POST", "/run", undefined],
+      ["GET", "/wait?token=t", "4"],
+      ["GET", "/wait?token=t", "4"],
+    ],
+  );
 });
 
 test("an abort rejects with an AbortError and closes the connection", async (t) => {

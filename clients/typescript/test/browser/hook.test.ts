@@ -22,9 +22,13 @@ const script = new Script([
 
 /** Waits until the page shows this. */
 async function shows(page: Page, text: string): Promise<void> {
-  await page.locator("#run").filter({ hasText: text }).waitFor({ timeout: 10_000 }).catch(async () => {
-    assert.equal(await page.locator("#run").textContent(), text);
-  });
+  await page
+    .locator("#run")
+    .filter({ hasText: text })
+    .waitFor({ timeout: 10_000 })
+    .catch(async () => {
+      assert.equal(await page.locator("#run").textContent(), text);
+    });
 }
 
 const stored = (page: Page): Promise<string | null> => page.evaluate(() => sessionStorage.getItem("onward:/run"));
@@ -54,7 +58,13 @@ test("a run goes through its states, over a rollback and a cut", async (t) => {
   await shows(page, "streaming | run1 | one! two? | - | - | -");
   waiting.end(frames(8, 8));
   await shows(page, "done | run1 | one! two! | fine | 200 | -");
-  assert.deepEqual(calls.map(({ method, body, headers }) => [method, body, headers["last-event-id"]]), [["POST", "input", undefined], ["GET", "", "6"]]);
+  assert.deepEqual(
+    calls.map(({ method, body, headers }) => [method, body, headers["last-event-id"]]),
+    [
+      ["POST", "input", undefined],
+      ["GET", "", "6"],
+    ],
+  );
   assert.equal(await stored(page), null);
 });
 
@@ -80,7 +90,9 @@ test("a reloaded page goes on with its run, and shows each chunk once", async (t
 });
 
 test("unmounting closes the connection, and mounting goes on with the run", async (t) => {
-  const { page, calls } = await visit(t, (call, res) => begin(res).write(call.path === "/run" ? frames(1, 5) : frames(1, 4)));
+  const { page, calls } = await visit(t, (call, res) =>
+    begin(res).write(call.path === "/run" ? frames(1, 5) : frames(1, 4)),
+  );
   await page.goto(page.url() + "hook");
   await page.click("#start");
   await shows(page, "streaming | run1 | one! bad? | - | - | -");
@@ -92,7 +104,9 @@ test("unmounting closes the connection, and mounting goes on with the run", asyn
 });
 
 test("a component that is hidden and shown again keeps its chunks and goes on after the last frame", async (t) => {
-  const { page, calls } = await visit(t, (call, res) => begin(res).write(call.path === "/run" ? frames(1, 4) : frames(5, 5)));
+  const { page, calls } = await visit(t, (call, res) =>
+    begin(res).write(call.path === "/run" ? frames(1, 4) : frames(5, 5)),
+  );
   await page.goto(page.url() + "hook");
   await page.click("#start");
   await shows(page, "streaming | run1 | one! | - | - | -");
@@ -124,7 +138,8 @@ test("a run that failed and one that is gone are errors", async (t) => {
   const failed = { status: "failed", response: { body: '"card declined"', statusCode: 500, headers: {} } };
   let cut = (): unknown => undefined;
   const { page, calls } = await visit(t, (call, res) => {
-    if (call.path === "/wait") res.writeHead(410, { "content-type": "application/problem+json" }).end('{"title":"gone"}');
+    if (call.path === "/wait")
+      res.writeHead(410, { "content-type": "application/problem+json" }).end('{"title":"gone"}');
     else if (calls.length === 1) begin(res).end(frames(1, 3) + new Script([["response", failed]]).first(1));
     else {
       begin(res).write(frames(1, 3));

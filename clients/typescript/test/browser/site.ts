@@ -50,7 +50,9 @@ export async function visit(t: TestContext, handle: Handle): Promise<{ page: Pag
 }
 
 function isPage(path: string): boolean {
-  return path === "/" || path === "/hook" || path === "/hook.js" || path === "/favicon.ico" || path.startsWith("/client/");
+  return (
+    path === "/" || path === "/hook" || path === "/hook.js" || path === "/favicon.ico" || path.startsWith("/client/")
+  );
 }
 
 async function respond(path: string, res: ServerResponse): Promise<void> {

@@ -76,7 +76,7 @@ impl When {
                 let named = Named::of(program.expression());
                 let names_event = program.references().variables().contains(&"event");
                 let event = if names_event { named.keep(event) } else { Value::Null };
-                Ok(Self { event, expression })
+                Ok(Self { expression, event })
             }
             Err(error) => {
                 let reason = error.to_string().lines().next().unwrap_or("it does not parse").to_owned();

@@ -6,4 +6,5 @@ mod opening;
 mod power_loss;
 mod restart;
 mod support;
+mod sweep;
 mod transact;

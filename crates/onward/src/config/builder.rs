@@ -148,7 +148,7 @@ impl Builder {
     /// store; one that is kept goes on verifying when keys are given.
     pub fn token_key(mut self, id: u32, secret: [u8; 32]) -> Self {
         if id == 0 {
-            self.complaints.push("the number of a token key is 1 or more".to_owned());
+            self.complaints.push("token_key: its number must be 1 or more".to_owned());
         }
         self.token_keys.push(TokenKey { id, secret });
         self

@@ -93,6 +93,12 @@ where
     respond(client, asked).await
 }
 
+/// What a handler's service gives.
+type Handled<B> = Result<Response<B>, BoxError>;
+
+/// What a request asks for, and its client with the execution of its handler.
+type Prepared<F, B> = (Asked, Client<F, B>);
+
 /// Reads what a request asks for and prepares its execution. Nothing of the handler runs yet.
 fn prepare<S, B, ResBody>(
     shared: Arc<Shared>,
@@ -100,7 +106,7 @@ fn prepare<S, B, ResBody>(
     mut inner: S,
     mut parts: Parts,
     body: Bytes,
-) -> Result<(Asked, Client<impl Future<Output = Result<Response<ResBody>, BoxError>> + Send + 'static, ResBody>), Code>
+) -> Result<Prepared<impl Future<Output = Handled<ResBody>> + Send + 'static, ResBody>, Code>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Send + 'static,
     S::Error: Into<BoxError>,

@@ -1,6 +1,10 @@
 //! P9: what users wrote never leaks, and tokens open one run.
 
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
 use http::Request;
 use onward::{Cors, Onward, Step, StepError};
 use onward_testing::{ManualClock, MemoryStore};
@@ -48,6 +52,20 @@ async fn tokens_survive_the_rotation_of_their_key_until_it_is_removed() {
 }
 
 #[tokio::test]
+async fn the_key_that_is_kept_in_the_store_goes_on_verifying_until_it_is_to_be_forgotten() {
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::new());
+    let open = |builder| App::on(store.clone(), clock.clone(), builder, |onward: &Onward| onward.route("/", get(nap)));
+    let location = location(&open(Onward::builder()).await.get("/").await);
+    let own = open(Onward::builder().token_key(1, [1; 32])).await;
+    assert_eq!(text(&own.while_time_goes_on(own.get(&location)).await), "response 31337");
+    let forgets = open(Onward::builder().token_key(1, [1; 32]).forget_kept_token_key()).await;
+    assert_eq!(forgets.get(&location).await.status(), 401);
+    for wrong in [Onward::builder().forget_kept_token_key(), Onward::builder().token_key(0, [1; 32])] {
+        assert!(wrong.open("memory:").await.unwrap_err().to_string().contains("token_key"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_encrypted_is_not_in_the_store_and_survives_rotation() {
     let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::new());
     let open = |builder| App::on(store.clone(), clock.clone(), builder, |onward: &Onward| onward.route("/", get(nap)));
@@ -70,6 +88,98 @@ async fn what_is_encrypted_is_not_in_the_store_and_survives_rotation() {
         }
     }
     assert!(seen >= 3);
+}
+
+#[tokio::test]
+async fn nothing_of_what_users_wrote_is_in_the_file_of_an_app_that_encrypts() {
+    const SECRET: &str = "31337";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("onward.db");
+    let child = async |step: Step, body: String| step.run("echo", async || Ok::<_, StepError>(body.clone())).await;
+    let handler = async |step: Step, body: String| {
+        let request = Request::post("/child").body(bytes::Bytes::from(body)).unwrap();
+        let answer = step.invoke("call", "POST /child", request).await?;
+        step.transaction("own", |_| Ok::<_, StepError>(SECRET.to_owned())).await?;
+        let broken = step.run("broken", async || Err::<(), _>(StepError::fail(SECRET))).await;
+        let waits = step.wait_for_event::<u32>("wait", "go").when("async.data == 7 && event.data.open == 'yes'");
+        let came = waits.timeout("1h").await?;
+        let whole = step.wait_for_event::<u32>("whole", "go").when("event.data == async.data").await.is_err();
+        let response = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok::<_, StepError>(format!("{response} {} {} {whole}", broken.is_err(), came.is_some()))
+    };
+    let clock = ManualClock::new();
+    let builder = Onward::builder().clock(Arc::new(clock.clone())).encryption_key(1, [9; 32]).parked_max(0);
+    let onward = builder.open(&format!("sqlite:{}", path.display())).await.unwrap();
+    let router = onward.route("/", post(handler)).merge(onward.route("/child", post(child)));
+    let router = router.route("/wait", onward.proxy()).with_state(());
+    onward.start().await.unwrap();
+    let app = App { onward, clock, router };
+    let body = Body::from(format!(r#"{{"card": "{SECRET}", "open": "yes"}}"#));
+    let first = app.send(Request::post(format!("/?q={SECRET}")).body(body).unwrap()).await;
+    let detail = async || app.onward.runs().get(run_id(&first)).await.unwrap().unwrap();
+    while !detail().await.steps.iter().any(|step| step.id == "wait") {
+        tokio::task::yield_now().await;
+    }
+    app.onward.send_event("go", &7).await.unwrap();
+    let last = app.get(&location(&first)).await;
+    assert_eq!(text(&last), format!(r#"{{"card": "{SECRET}", "open": "yes"}} true true true"#));
+    app.onward.shutdown().await.unwrap();
+    let mut files = 0;
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "it is in the file");
+        files += usize::from(!bytes.is_empty());
+    }
+    assert!(files >= 1);
+}
+
+#[tokio::test]
+async fn logs_show_no_payload_and_no_token() {
+    use tracing_subscriber::fmt::MakeWriter;
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = Self;
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+    let log = Log::default();
+    let level = tracing_subscriber::filter::LevelFilter::TRACE;
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let handler = async |step: Step, body: String| {
+        step.run("card", async || Ok::<_, StepError>("4242424242424242".to_owned())).await?;
+        step.sleep("nap", "2h").await?;
+        step.run("fails", async || Err::<String, _>(StepError::fail(format!("hunter2 {body}")))).await
+    };
+    let panics = async |step: Step| -> &'static str {
+        let secret = step.run("one", async || Ok::<_, StepError>("hunter2".to_owned())).await.unwrap();
+        panic!("{secret}")
+    };
+    let app = App::new(|onward| {
+        onward.route("/", post(handler)).merge(onward.endpoint().retries(0).route("/panics", get(panics)))
+    })
+    .await;
+    let first = app.send(Request::post("/").body(Body::from("body31337")).unwrap()).await;
+    let token = location(&first).split_once("token=").unwrap().1.to_owned();
+    assert_eq!(app.follow(first).await.status(), 500);
+    assert_eq!(app.get("/panics").await.status(), 500);
+    app.onward.send_event("go", &"body31337").await.unwrap();
+    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(shown.contains("run resumes"), "the log was read: {shown}");
+    for secret in ["4242", "hunter2", "body31337", &token] {
+        assert!(!shown.contains(secret), "{secret} is in the log:\n{shown}");
+    }
 }
 
 #[tokio::test]
@@ -105,7 +215,25 @@ async fn cross_origin_rules_of_the_waiting_route_are_the_apps() {
     for (uri, origin) in [("/strict", "https://b.example"), ("/off", "https://a.example")] {
         assert!(!preflight(uri, origin).await.headers().contains_key("access-control-allow-origin"));
     }
-    assert_eq!(app.send(Request::post("/wait").body(Body::empty()).unwrap()).await.status(), 405);
+    let refused = app.send(Request::post("/wait").body(Body::empty()).unwrap()).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"GET, HEAD, OPTIONS".parse().unwrap()));
+    // The answers themselves may be read, too, with what they say where to go.
+    let wait = location(&app.get("/").await);
+    let asked = |uri: String| {
+        app.send(
+            Request::get(uri)
+                .header("origin", "https://a.example")
+                .header("prefer", "wait=0")
+                .body(Body::empty())
+                .unwrap(),
+        )
+    };
+    let open = asked(wait.clone()).await;
+    assert_eq!((open.status().as_u16(), &open.headers()["access-control-allow-origin"]), (202, &"*".parse().unwrap()));
+    let strict = asked(wait.replace("/wait", "/strict")).await;
+    assert_eq!(strict.headers()["access-control-allow-origin"], "https://a.example");
+    let exposed = strict.headers()["access-control-expose-headers"].to_str().unwrap();
+    assert!(exposed.contains("location") && exposed.contains("retry-after"), "{exposed}");
 }
 
 #[tokio::test]
