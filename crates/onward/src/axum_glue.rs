@@ -213,6 +213,14 @@ impl IntoResponse for StepError {
 impl Onward {
     /// The waiting route, readable from every origin: mount it at the path of
     /// [`Options::redirect_to`](crate::Options::redirect_to), `/wait` by default. See [`Onward::wait`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let app = axum::Router::<()>::new().route("/wait", onward.proxy()).route("/events", onward.events());
+    /// # drop(app);
+    /// # onward.shutdown().await }
+    /// ```
     pub fn proxy<S>(&self) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -221,6 +229,15 @@ impl Onward {
     }
 
     /// The waiting route with cross-origin rules of your own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let cors = onward::Cors::origins(["https://app.example.com"]).credentials(true);
+    /// let app = axum::Router::<()>::new().route("/wait", onward.proxy_with(cors));
+    /// # drop(app);
+    /// # onward.shutdown().await }
+    /// ```
     pub fn proxy_with<S>(&self, cors: Cors) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,

@@ -115,6 +115,14 @@ impl Onward {
     ///
     /// **Cancel safety**: dropping the future does not take the event back.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let id = onward.send_event("approval/received", &serde_json::json!({ "requestId": 7 })).await?;
+    /// # assert!(!id.is_empty());
+    /// # onward.shutdown().await }
+    /// ```
+    ///
     /// # Errors
     /// A name of 0 or more than 256 bytes, with control characters or a reserved prefix; data over
     /// [`event_bytes_max`](crate::Builder::event_bytes_max); an unavailable store.
@@ -137,6 +145,14 @@ impl Onward {
 
     /// Gives a signal to the run that waits for its name, and tells which it is; `None` where nobody waits (the
     /// signal is not kept).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let waited = onward.send_signal("deploy-42", &true).await?;
+    /// assert_eq!(waited, None, "nobody waits for it");
+    /// # onward.shutdown().await }
+    /// ```
     ///
     /// # Errors
     /// A name or data that is not allowed; an unavailable store.
@@ -174,6 +190,16 @@ impl Onward {
     ///
     /// `POST` a JSON object `{"name", "data", "id"?, "ts"?}` or an array of 1 to 1,000 of them, and get `{"ids"}` once
     /// they are stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// # use http_body_util::Full;
+    /// let body = Full::new(bytes::Bytes::from(r#"{"name": "approval/received", "data": {"requestId": 7}}"#));
+    /// let request = http::Request::post("/events").body(body).expect("it is a request");
+    /// assert_eq!(onward.accept_events(request).await.status(), 200);
+    /// # onward.shutdown().await }
+    /// ```
     pub async fn accept_events<B>(&self, request: Request<B>) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Send,

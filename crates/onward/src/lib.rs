@@ -30,6 +30,9 @@
 //! the journal. So whatever is not inside a step should be cheap and give the same result each time, and a handler
 //! should not spawn tasks that take steps.
 //!
+//! A run whose steps all wait may be **suspended**: its handler is dropped until something comes. Other work that goes
+//! on beside the wait (an HTTP call in a `join!` that is in no step, say) is dropped with it: put it into a step.
+//!
 //! # Features
 //! `axum` and `sqlite` and `fetch`, all on by default.
 

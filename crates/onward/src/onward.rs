@@ -274,6 +274,18 @@ impl Onward {
     ///
     /// Call it when every endpoint has been routed: a run whose endpoint is not there waits until it is.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let app = axum::Router::<()>::new().route("/wait", onward.proxy());
+    /// onward.start().await?;
+    /// // … serve `app` as ever …
+    /// # drop(app);
+    /// assert_eq!(onward.load().executing, 0);
+    /// onward.shutdown().await
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// An option of an endpoint outside its limits, or two endpoints with one id: every complaint at once.
     #[expect(clippy::unused_async, reason = "stores to come may have to be asked before runs are driven")]
@@ -318,6 +330,15 @@ impl Onward {
 
     /// The SQLite store behind the app, where it is one: to make tables of your own for
     /// [`Step::transaction`](crate::Step::transaction).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let sqlite = onward.sqlite().expect("the app is on SQLite");
+    /// sqlite.with_connection(|db| db.execute_batch("CREATE TABLE IF NOT EXISTS stock (n INTEGER)")).await
+    ///     .expect("the table is made");
+    /// # onward.shutdown().await }
+    /// ```
     #[cfg(feature = "sqlite")]
     pub fn sqlite(&self) -> Option<&onward_sqlite::SqliteStore> {
         self.0.sqlite.as_ref()

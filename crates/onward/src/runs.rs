@@ -19,6 +19,22 @@ use serde::Serialize;
 use crate::{Error, Onward, StepError, record};
 
 /// The runs of an app: see [`Onward::runs`].
+///
+/// # Example
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+/// # use onward::{Onward, RunQuery, RunStatus};
+/// # let onward = Onward::open("memory:").await?;
+/// for run in onward.runs().list(RunQuery::new().status(RunStatus::Failed)).await?.runs {
+///     let run_id = run.run_id.parse().expect("it is listed under its id");
+///     if let Some(run) = onward.runs().get(run_id).await? {
+///         println!("{} failed: {:?}", run.summary.endpoint, run.error);
+///     }
+///     onward.runs().retry(run_id).await?; // or `delete`; `cancel` for one that goes on
+/// }
+/// # onward.shutdown().await }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Runs<'a>(&'a Onward);
 

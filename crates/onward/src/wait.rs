@@ -50,6 +50,16 @@ impl Onward {
     /// `Retry-After` instead.
     ///
     /// A wrong, expired or foreign token gets `401`, whether or not the run exists.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// # use http::{HeaderMap, Method, Uri};
+    /// let uri = Uri::from_static("/wait?runId=01ARZ3NDEKTSV4RRFFQ69G5FAV&token=guessed");
+    /// let answer = onward.wait(&Method::GET, &uri, &HeaderMap::new(), &onward::Cors::default()).await;
+    /// assert_eq!(answer.status(), 401);
+    /// # onward.shutdown().await }
+    /// ```
     pub async fn wait(&self, method: &Method, uri: &Uri, headers: &HeaderMap, cors: &Cors) -> Response<Bytes> {
         if *method == Method::OPTIONS {
             return cors.preflight("GET, HEAD, OPTIONS", headers);

@@ -145,7 +145,22 @@ impl EndpointBuilder {
     }
 
     /// Carries a value that outer middleware puts into the request's extensions (an authenticated user, say) to the
-    /// run's resumptions, which outer middleware does not see. It is stored with the run, as JSON.
+    /// run's resumptions, which outer middleware does not see. It is stored with the run, as JSON; a value that cannot
+    /// be is a `500` before the handler runs.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct User(String);
+    ///
+    /// async fn pay(axum::Extension(user): axum::Extension<User>, _step: onward::Step) -> String {
+    ///     user.0
+    /// }
+    /// let app = onward.endpoint().carry::<User>().route::<()>("/pay", axum::routing::post(pay));
+    /// # drop(app);
+    /// # onward.shutdown().await }
+    /// ```
     pub fn carry<T>(mut self) -> Self
     where
         T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,

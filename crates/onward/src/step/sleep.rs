@@ -19,6 +19,14 @@ impl Step {
     ///
     /// The deadline is fixed when the step is first reached and is kept; it is never early. At most 366 days.
     ///
+    /// ```
+    /// # use onward::{Step, StepError};
+    /// # async fn handler(step: Step) -> Result<(), StepError> {
+    /// step.sleep("rate-limit-pause", "1h30m").await?;
+    /// step.sleep_until("new-year", std::time::SystemTime::UNIX_EPOCH).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// A duration that cannot be read: the error names it.
     pub fn sleep<'a>(&self, id: &str, duration: impl IntoDuration) -> Sleep<'a> {
