@@ -1,13 +1,13 @@
 //! Tasks that a shutdown waits for.
 
 use std::{
-    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -91,19 +91,39 @@ impl TaskSet {
 /// A future has panicked. What it said is for the panic hook alone: it may hold what users wrote.
 pub(crate) struct Panicked;
 
-/// Polls a future to its end or its panic.
-pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Ok),
-        Err(_) => Poll::Ready(Err(Panicked)),
-    })
-    .await
+pin_project_lite::pin_project! {
+    /// A future that is polled to its end or its panic.
+    ///
+    /// Why by hand: an async function keeps its argument beside what it polls, and a parked run would be as large again.
+    pub(crate) struct Caught<F> {
+        #[pin]
+        future: F,
+    }
 }
 
-async fn logged(name: &'static str, future: impl Future<Output = ()>) {
-    tracing::trace!(task = name, "task starts");
-    if let Err(Panicked) = caught(future).await {
-        tracing::error!(task = name, "a task panicked");
+/// Polls a future to its end or its panic.
+pub(crate) const fn caught<F: Future>(future: F) -> Caught<F> {
+    Caught { future }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
     }
+}
+
+/// A task: a panic of its future is logged under its name.
+fn logged<F: Future<Output = ()>>(name: &'static str, future: F) -> impl Future<Output = ()> + use<F> {
+    tracing::trace!(task = name, "task starts");
+    caught(future).map(move |ended| {
+        if let Err(Panicked) = ended {
+            tracing::error!(task = name, "a task panicked");
+        }
+    })
 }

@@ -23,7 +23,8 @@ pub const HANDLER_STEP: &str = "complete";
 /// A run's state, as far as its journal and its handler have told.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    steps: BTreeMap<StepKey, Step>,
+    /// Each in a box: a map reserves room for many, and a run that waits in memory has few.
+    steps: BTreeMap<StepKey, Box<Step>>,
     uses: BTreeMap<String, Use>,
     next: Seq,
     /// A place that was given away before its entry is known: nothing after it may reach the handler.
@@ -190,12 +191,14 @@ impl Machine {
         } else {
             self.uses.insert(name.to_owned(), Use { count, kind });
         }
-        let entry = self.steps.entry(key).or_insert_with(|| Step {
-            id: step.clone(),
-            kind,
-            state: State::Ready { attempt: Attempt::FIRST },
-            requested: false,
-            dropped: false,
+        let entry = self.steps.entry(key).or_insert_with(|| {
+            Box::new(Step {
+                id: step.clone(),
+                kind,
+                state: State::Ready { attempt: Attempt::FIRST },
+                requested: false,
+                dropped: false,
+            })
         });
         entry.requested = true;
         let next = match entry.state {
@@ -261,7 +264,7 @@ impl Machine {
             let entry = self.fail(key, failed.error, now, false)?;
             return Some(AfterFailure { entry, next: Next::Recorded });
         };
-        if !self.steps.get(&key).is_some_and(Step::is_open) {
+        if !self.steps.get(&key).is_some_and(|step| step.is_open()) {
             self.reserved = None;
             return None;
         }
@@ -344,8 +347,8 @@ impl Machine {
         if !self.uses.is_empty() {
             return self.active.len();
         }
-        let waits = |step: &&Step| matches!(step.state, State::Waiting { .. } | State::Retrying { .. });
-        self.steps.values().filter(waits).count()
+        let states = self.steps.values().map(|step| &step.state);
+        states.filter(|state| matches!(state, State::Waiting { .. } | State::Retrying { .. })).count()
     }
 
     /// Whether the handler wants something that only time or a fact from outside can bring.
@@ -419,7 +422,7 @@ impl Machine {
         at: Timestamp,
         derivable: bool,
     ) -> Option<(Seq, Attempt)> {
-        if !self.steps.get(&key).is_some_and(Step::is_open) {
+        if !self.steps.get(&key).is_some_and(|step| step.is_open()) {
             self.reserved = None;
             return None;
         }

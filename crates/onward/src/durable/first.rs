@@ -1,6 +1,6 @@
 //! A client's request: the first execution of a run, in the request's own task.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -37,7 +37,7 @@ pub(super) async fn pass<S, B, ReqBody, ResBody>(
     mut inner: S,
     request: Request<ReqBody>,
     body_bytes_max: usize,
-) -> Response<DurableBody<ResBody>>
+) -> Result<Response<DurableBody<ResBody>>, Infallible>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
     B: From<Bytes>,
@@ -47,12 +47,12 @@ where
     let (parts, body) = request.into_parts();
     let body = match read_body(body, body_bytes_max).await {
         Ok(body) => body,
-        Err(refused) => return kept(refused.into_response(body_bytes_max)),
+        Err(refused) => return Ok(kept(refused.into_response(body_bytes_max))),
     };
-    match inner.call(Request::from_parts(parts, B::from(body))).await {
+    Ok(match inner.call(Request::from_parts(parts, B::from(body))).await {
         Ok(response) => response.map(DurableBody::handler),
         Err(_) => problem(Code::RunFailed),
-    }
+    })
 }
 
 /// Runs a request durably and answers it.
@@ -61,7 +61,7 @@ pub(super) async fn handle<S, B, ReqBody, ResBody>(
     endpoint: Arc<Endpoint>,
     inner: S,
     request: Request<ReqBody>,
-) -> Response<DurableBody<ResBody>>
+) -> Result<Response<DurableBody<ResBody>>, Infallible>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Send + 'static,
     S::Error: Into<BoxError>,
@@ -76,21 +76,21 @@ where
     let (parts, body) = request.into_parts();
     let body = match read_body(body, limit).await {
         Ok(body) => body,
-        Err(refused) => return kept(refused.into_response(limit)),
+        Err(refused) => return Ok(kept(refused.into_response(limit))),
     };
     let (asked, mut client) = match prepare(shared, endpoint, inner, parts, body) {
         Ok(prepared) => prepared,
-        Err(code) => return problem(code),
+        Err(code) => return Ok(problem(code)),
     };
     if asked.is_stored_first() {
         // Why the box: few requests are, and what all others carry along should be small.
         let stored = Box::pin(store_first(client, &asked)).await;
         client = match stored {
             Ok(client) => client,
-            Err(response) => return kept(response),
+            Err(response) => return Ok(kept(response)),
         };
     }
-    respond(client, asked).await
+    Ok(respond(client, asked).await)
 }
 
 /// What a handler's service gives.

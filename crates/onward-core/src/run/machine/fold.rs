@@ -27,12 +27,14 @@ impl Machine {
 
     fn fold(&mut self, entry: &Entry) {
         let key = entry.key();
-        let step = self.steps.entry(key).or_insert_with(|| Step {
-            id: entry.step.clone(),
-            kind: entry.kind,
-            state: State::Ready { attempt: Attempt::FIRST },
-            requested: false,
-            dropped: false,
+        let step = self.steps.entry(key).or_insert_with(|| {
+            Box::new(Step {
+                id: entry.step.clone(),
+                kind: entry.kind,
+                state: State::Ready { attempt: Attempt::FIRST },
+                requested: false,
+                dropped: false,
+            })
         });
         if let State::Done { seq, .. } = &step.state {
             self.queue.remove(seq);
