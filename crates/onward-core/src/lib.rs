@@ -13,6 +13,7 @@ pub mod retry;
 pub mod run;
 pub mod step;
 pub mod store;
+pub mod stream;
 pub mod waiter;
 
 pub use crate::{

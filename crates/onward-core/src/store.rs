@@ -7,6 +7,7 @@ use crate::{
     event::Event,
     journal::Entry,
     run::{NewRun, Outcome, RunRecord, Status},
+    stream::{Frame, Place},
     waiter::{Delivery, Signal, Signalled, Waiter},
 };
 
@@ -64,6 +65,8 @@ pub struct Checkpoint {
     pub start: Option<NewRun>,
     /// Entries to append; their places follow the journal's last.
     pub entries: Vec<Entry>,
+    /// Frames to append; their places follow the stream's last.
+    pub frames: Vec<Frame>,
     /// Waiters to register. One that looks back and finds its event is delivered to at once.
     pub waiters: Vec<Waiter>,
     /// Steps that wait no longer, or whose delivery has been taken: their waiter and delivery go.
@@ -86,6 +89,7 @@ impl Checkpoint {
             now,
             start: None,
             entries: Vec::new(),
+            frames: Vec::new(),
             waiters: Vec::new(),
             settled: Vec::new(),
             events: Vec::new(),
@@ -162,6 +166,8 @@ pub struct Loaded {
     pub journal: Vec<Entry>,
     /// What has come for its waiting steps and was not yet taken, oldest first.
     pub deliveries: Vec<Delivery>,
+    /// The place of its stream's last frame; 0 where it has streamed nothing.
+    pub streamed: Place,
 }
 
 /// Which runs to list.
@@ -257,6 +263,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// What has come for a run's waiting steps and was not yet taken, oldest first.
     fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>>;
+
+    /// The frames of a run's stream after a place, in order, at most about `limit` of them (what was written at once
+    /// comes at once): none where there are none, or no such run.
+    fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>>;
 
     /// A run without its journal; `None` where there is none.
     fn run(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<RunRecord>, StoreError>>;

@@ -37,6 +37,15 @@ CREATE TABLE onward_entries (
 ) STRICT;
 CREATE UNIQUE INDEX onward_entries_place ON onward_entries (place);
 
+-- What runs stream, in pieces as they were written.
+CREATE TABLE onward_frames (
+    id    INTEGER PRIMARY KEY,
+    place INTEGER NOT NULL,  -- key of the run * 2^20 + place of the first frame
+    count INTEGER NOT NULL,
+    data  BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX onward_frames_place ON onward_frames (place);
+
 -- Runs that are gone but for rows of their entries: those go little by little.
 CREATE TABLE onward_remains (
     key INTEGER PRIMARY KEY

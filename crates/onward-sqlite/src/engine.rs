@@ -14,7 +14,7 @@ mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::{EndpointId, Fence, NodeId, RunId, Seq, StoreError, run::Parent, store::Lease};
+use onward_core::{EndpointId, Fence, NodeId, RunId, Seq, StoreError, run::Parent, store::Lease, stream::Place};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use self::append::Appender;
@@ -22,6 +22,7 @@ pub(crate) use self::checkpoint::prepare;
 use crate::{
     error::{Done, store_error},
     guard::Guard,
+    read,
     row::{self, LANE_RUNNING},
 };
 
@@ -33,6 +34,8 @@ struct Live {
     fence: Fence,
     node: NodeId,
     next: Seq,
+    /// The place of its stream's last frame.
+    streamed: Place,
     /// How many deliveries it has not taken.
     deliveries: usize,
     /// Whether it may have waiters.
@@ -256,6 +259,7 @@ impl Live {
                 fence: Fence(columns.get::<_, i64>(2)?.cast_unsigned()),
                 node: NodeId(columns.get::<_, Option<i64>>(3)?.unwrap_or(0).cast_unsigned()),
                 next,
+                streamed: read::streamed(conn, key)?,
                 deliveries: usize::try_from(columns.get::<_, i64>(9)?).unwrap_or(0),
                 waits: columns.get(10)?,
                 timeout_at: columns.get(4)?,

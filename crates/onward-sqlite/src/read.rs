@@ -7,6 +7,7 @@ use onward_core::{
     journal::{Entry, format},
     run::{Outcome, RunRecord},
     store::Loaded,
+    stream::{self, Frame, Place},
     waiter::Delivery,
 };
 use rusqlite::{Connection, OptionalExtension, types::Type};
@@ -62,7 +63,49 @@ pub(crate) fn load(conn: &Connection, run_id: RunId) -> Result<Option<Loaded>, S
     record.request = journal.request;
     record.outcome = journal.outcome.or(record.outcome);
     let deliveries = deliveries_of(conn, key).map_err(store_error)?;
-    Ok(Some(Loaded { record, journal: journal.entries, deliveries }))
+    let streamed = streamed(conn, key).map_err(store_error)?;
+    Ok(Some(Loaded { record, journal: journal.entries, deliveries, streamed }))
+}
+
+/// The place of a run's last frame.
+pub(crate) fn streamed(conn: &Connection, key: i64) -> rusqlite::Result<Place> {
+    let mut select = conn.prepare_cached(
+        "SELECT place + count - 1 FROM onward_frames WHERE place > ?1 AND place < ?2 ORDER BY place DESC LIMIT 1",
+    )?;
+    let last = select.query_row([row::request_place(key), row::request_place(key + 1)], |row| row.get(0)).optional()?;
+    Ok(last.map_or(Place(0), row::first_frame))
+}
+
+pub(crate) fn frames(conn: &Connection, run_id: RunId, after: Place, limit: usize) -> Result<Vec<Frame>, StoreError> {
+    let Some(key) = key_of(conn, run_id)? else { return Ok(Vec::new()) };
+    frames_of(conn, key, after, limit).map_err(store_error)
+}
+
+fn frames_of(conn: &Connection, key: i64, after: Place, limit: usize) -> rusqlite::Result<Vec<Frame>> {
+    // The row that holds the frame after it begins there or before.
+    let mut select = conn.prepare_cached(
+        "SELECT place, data FROM onward_frames WHERE place >= coalesce((SELECT max(place) FROM onward_frames \
+         WHERE place > ?1 AND place <= ?2), ?1) AND place < ?3 ORDER BY place",
+    )?;
+    let first = row::request_place(key);
+    let mut rows = select.query([first, row::frame_place(key, after.next()), row::request_place(key + 1)])?;
+    let mut frames = Vec::new();
+    while let Some(columns) = rows.next()? {
+        let data = columns.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let piece = stream::format::decode(row::first_frame(columns.get(0)?), data)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, Box::new(error)))?;
+        frames.extend(piece.into_iter().filter(|frame| frame.place > after));
+        if frames.len() >= limit {
+            break;
+        }
+    }
+    Ok(frames)
+}
+
+fn key_of(conn: &Connection, run_id: RunId) -> Result<Option<i64>, StoreError> {
+    conn.prepare_cached("SELECT key FROM onward_runs WHERE run_id = ?1")
+        .and_then(|mut select| select.query_row([run_id.to_bytes()], |row| row.get(0)).optional())
+        .map_err(store_error)
 }
 
 pub(crate) fn run(conn: &Connection, run_id: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -81,11 +124,7 @@ pub(crate) fn run(conn: &Connection, run_id: RunId) -> Result<Option<RunRecord>,
 }
 
 pub(crate) fn deliveries(conn: &Connection, run_id: RunId) -> Result<Vec<Delivery>, StoreError> {
-    let key = conn
-        .prepare_cached("SELECT key FROM onward_runs WHERE run_id = ?1")
-        .and_then(|mut select| select.query_row([run_id.to_bytes()], |row| row.get(0)).optional())
-        .map_err(store_error)?;
-    key.map_or(Ok(Vec::new()), |key| deliveries_of(conn, key).map_err(store_error))
+    key_of(conn, run_id)?.map_or(Ok(Vec::new()), |key| deliveries_of(conn, key).map_err(store_error))
 }
 
 fn deliveries_of(conn: &Connection, key: i64) -> rusqlite::Result<Vec<Delivery>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use onward_core::{
     EndpointId, Fence, NodeId, Payload, RunId, Seq, StepKey, Timestamp,
     run::{Outcome, Parent, RunRecord, Status},
+    stream::Place,
 };
 use rusqlite::{Row, types::Type};
 
@@ -34,6 +35,16 @@ pub(crate) const fn entry_place(key: i64, seq: Seq) -> i64 {
 /// Where a run's outcome is kept: the last of its rows.
 pub(crate) const fn outcome_place(key: i64) -> i64 {
     (key << SLOT_BITS) + SLOT_OUTCOME
+}
+
+/// Where a run's frames from this one on are kept.
+pub(crate) const fn frame_place(key: i64, place: Place) -> i64 {
+    (key << SLOT_BITS) + place.0 as i64
+}
+
+/// Which frame the row at this place begins with.
+pub(crate) fn first_frame(place: i64) -> Place {
+    Place(u32::try_from(place & SLOT_OUTCOME).expect("a slot has 20 bits"))
 }
 
 /// What a row of a run's entries is.

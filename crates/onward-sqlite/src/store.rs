@@ -13,6 +13,7 @@ use onward_core::{
     event::Event,
     run::RunRecord,
     store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    stream::{self, Frame},
     waiter::{Delivery, Signal},
 };
 use rusqlite::Connection;
@@ -190,6 +191,15 @@ impl Store for SqliteStore {
 
     fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>> {
         self.read(move |conn| read::load(conn, run_id))
+    }
+
+    fn frames(
+        &self,
+        run_id: RunId,
+        after: stream::Place,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>> {
+        self.read(move |conn| read::frames(conn, run_id, after, limit))
     }
 
     fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>> {

@@ -20,6 +20,7 @@ pub mod differential;
 pub mod due;
 pub mod event;
 pub(crate) mod fixture;
+pub mod frames;
 pub mod invoke;
 pub mod journal;
 pub mod key;
@@ -154,6 +155,13 @@ macro_rules! store_contract {
                 a_parent_that_is_held_is_nudged,
                 a_parent_that_ended_gets_nothing,
                 a_parent_gets_the_outcome_of_a_cancelled_child,
+                a_failed_parent_that_is_retried_gets_what_came_meanwhile,
+            }
+            frames {
+                frames_are_read_in_order_from_any_place,
+                a_stream_has_no_gaps,
+                who_lost_the_lease_cannot_stream,
+                frames_stay_with_their_run,
             }
             control {
                 a_cancelled_run_has_its_outcome_and_its_holder_cannot_write,

@@ -17,6 +17,7 @@ use onward_core::{
     event::Event,
     run::RunRecord,
     store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
 
@@ -37,6 +38,8 @@ pub enum Call {
     Load,
     /// [`Store::deliveries`].
     Deliveries,
+    /// [`Store::frames`].
+    Frames,
     /// [`Store::run`].
     Run,
     /// [`Store::runs`].
@@ -56,7 +59,7 @@ pub enum Call {
 impl Call {
     /// Whether the call may write.
     pub const fn is_write(self) -> bool {
-        !matches!(self, Self::Load | Self::Deliveries | Self::Run | Self::Runs)
+        !matches!(self, Self::Load | Self::Deliveries | Self::Frames | Self::Run | Self::Runs)
     }
 
     /// Whether the call writes what a run did or what was said to it, and not only keeps house: a checkpoint, events,
@@ -269,6 +272,10 @@ impl Store for FaultyStore {
 
     fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>> {
         self.call(Call::Load, |store| store.load(run_id))
+    }
+
+    fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>> {
+        self.call(Call::Frames, |store| store.frames(run_id, after, limit))
     }
 
     fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>> {

@@ -18,6 +18,7 @@ use onward_core::{
     event::Event,
     run::RunRecord,
     store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
 
@@ -118,6 +119,13 @@ impl Store for MemoryStore {
 
     fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>> {
         self.call(|state| Ok(state.load(run_id)))
+    }
+
+    fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>> {
+        self.call(move |state| {
+            let Some(run) = state.runs.get(&run_id) else { return Ok(Vec::new()) };
+            Ok(run.frames.iter().filter(|frame| frame.place > after).take(limit).cloned().collect())
+        })
     }
 
     fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>> {

@@ -48,6 +48,7 @@ pub(crate) enum Purpose {
     Response = 3,
     Error = 4,
     Setting = 5,
+    Frame = 6,
 }
 
 /// Seals with the first of its keys and opens with all.

@@ -57,7 +57,7 @@ enum ChangeV1<'a> {
 
 /// Bytes that are copied as a whole: serde takes a plain slice for a sequence, a byte at a time.
 #[derive(Clone, Copy)]
-struct Raw<'a>(&'a [u8]);
+pub(crate) struct Raw<'a>(pub(crate) &'a [u8]);
 
 impl Serialize for Raw<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

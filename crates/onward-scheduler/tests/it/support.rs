@@ -16,6 +16,7 @@ use onward_core::{
     store::{
         Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, RunFilter, RunPage, Swept, Then, Woken,
     },
+    stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
 use onward_scheduler::{Attached, Config, Hub, Resume, Scheduler, TaskSet};
@@ -170,6 +171,10 @@ impl Store for ScriptedStore {
 
     fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>> {
         self.answer(|memory| memory.load(run_id))
+    }
+
+    fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>> {
+        self.answer(|memory| memory.frames(run_id, after, limit))
     }
 
     fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>> {

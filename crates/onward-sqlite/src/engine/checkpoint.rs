@@ -6,6 +6,7 @@ use onward_core::{
     journal::format,
     run::{NewRun, Outcome},
     store::{Checkpoint, Checkpointed, Lease, Then, Woken},
+    stream::{self, FRAMES_MAX, Place},
     waiter::{Signal, Waiter},
 };
 use rusqlite::params;
@@ -25,6 +26,8 @@ pub(crate) struct Prepared {
     now: Timestamp,
     start: Option<NewRun>,
     entries: Vec<(Seq, Payload)>,
+    /// The place of the first, how many they are, and their bytes.
+    frames: Option<(Place, usize, Payload)>,
     waiters: Vec<Waiter>,
     settled: Vec<StepKey>,
     events: Vec<Event>,
@@ -37,13 +40,19 @@ pub(crate) struct Prepared {
 
 /// Encodes what a checkpoint appends.
 pub(crate) fn prepare(checkpoint: Checkpoint) -> Prepared {
-    let Checkpoint { lease, now, start, entries, waiters, settled, events, signals, children, then } = checkpoint;
+    let Checkpoint { lease, now, start, entries, frames, waiters, settled, events, signals, children, then } =
+        checkpoint;
     let entries = entries.iter().map(|entry| (entry.seq, Payload::from(format::encode(entry)))).collect();
+    let frames = frames
+        .first()
+        // Frames with a gap between them get a place that follows no stream's last.
+        .map(|first| (if follow(&frames) { first.place } else { Place(0) }, frames.len()))
+        .map(|(first, count)| (first, count, Payload::from(stream::format::encode(&frames))));
     let outcome = match &then {
         Then::Finish(outcome) => Payload::from(record::encode_outcome(outcome)),
         Then::Keep | Then::Suspend { .. } => Payload::default(),
     };
-    Prepared { lease, now, start, entries, waiters, settled, events, signals, children, then, outcome }
+    Prepared { lease, now, start, entries, frames, waiters, settled, events, signals, children, then, outcome }
 }
 
 impl Prepared {
@@ -68,14 +77,18 @@ impl Prepared {
 
 impl Engine<'_> {
     pub(crate) fn checkpoint(&mut self, checkpoint: &Prepared) -> Done<Checkpointed> {
-        let first = match &checkpoint.start {
+        let (first, streamed) = match &checkpoint.start {
             Some(new) => {
                 self.check_start(new, checkpoint)?;
-                Seq(0)
+                (Seq(0), Place(0))
             }
-            None => self.leased(&checkpoint.lease)?.next,
+            None => {
+                let live = self.leased(&checkpoint.lease)?;
+                (live.next, live.streamed)
+            }
         };
         let next = check_places(first, &checkpoint.entries)?;
+        let streamed = check_frames(streamed, checkpoint.frames.as_ref())?;
         self.check_children(checkpoint)?;
         if let Some(new) = &checkpoint.start
             && let Some(checkpointed) = self.start(new, checkpoint)?
@@ -84,8 +97,10 @@ impl Engine<'_> {
         }
         let live = self.leased(&checkpoint.lease)?;
         live.next = next;
+        live.streamed = streamed;
         let key = live.key;
         self.append(key, &checkpoint.entries);
+        self.append_frames(key, checkpoint.frames.as_ref())?;
         let mut done = Checkpointed::default();
         if !checkpoint.is_alone() {
             self.effects(key, checkpoint, &mut done)?;
@@ -145,6 +160,7 @@ impl Engine<'_> {
         };
         let key = self.insert_run(new, endpoint, &position)?;
         self.append(key, &checkpoint.entries);
+        self.append_frames(key, checkpoint.frames.as_ref())?;
         let mut done = Checkpointed::default();
         if position.is_due(checkpoint.now) {
             done.woken.push(Woken { run_id, node: None });
@@ -246,6 +262,24 @@ impl Engine<'_> {
     /// Whether this is the node that is here.
     pub(super) fn is_here(&self, node: NodeId) -> bool {
         self.node == Some(node)
+    }
+}
+
+/// Whether there is no gap between frames.
+fn follow(frames: &[stream::Frame]) -> bool {
+    frames.windows(2).all(|pair| pair[1].place == pair[0].place.next())
+}
+
+/// Frames must follow the stream's last without a gap.
+fn check_frames(last: Place, frames: Option<&(Place, usize, Payload)>) -> Done<Place> {
+    let Some((first, count, _)) = frames else { return Ok(last) };
+    if *first != last.next() {
+        let why = format!("the stream's next frame is {}, not {}", last.next().0, first.0);
+        return Err(corrupt(why).into());
+    }
+    match u32::try_from(*count).ok().and_then(|count| last.0.checked_add(count)) {
+        Some(last) if last <= FRAMES_MAX => Ok(Place(last)),
+        _ => Err(crate::error::unavailable("the stream is full").into()),
     }
 }
 

@@ -4,6 +4,7 @@ use onward_core::{
     Fence, NodeId, Payload, RunId, Seq, StoreError, Timestamp,
     run::{IdempotencyKey, NewRun, Outcome, Parent, Status},
     store::Woken,
+    stream::Place,
     waiter::{Delivery, Fact},
 };
 use rusqlite::{OptionalExtension, params};
@@ -171,6 +172,15 @@ impl Engine<'_> {
         }
     }
 
+    /// Appends to a stream: what comes together is kept together.
+    pub(super) fn append_frames(&self, key: i64, frames: Option<&(Place, usize, Payload)>) -> Done<()> {
+        let Some((first, count, data)) = frames else { return Ok(()) };
+        self.conn
+            .prepare_cached("INSERT INTO onward_frames (place, count, data) VALUES (?1, ?2, ?3)")?
+            .execute(params![row::frame_place(key, *first), i64::try_from(*count).unwrap_or(0), data.as_ref()])?;
+        Ok(())
+    }
+
     /// Keeps a run's outcome, encoded. The row itself is the caller's to move.
     pub(super) fn keep_outcome(&mut self, key: i64, outcome: Payload) {
         self.rows.push(row::outcome_place(key), outcome);
@@ -211,6 +221,7 @@ impl Live {
             fence,
             node,
             next: Seq(0),
+            streamed: Place(0),
             deliveries: 0,
             waits: false,
             timeout_at: new.timeout_at.map(Timestamp::as_micros),

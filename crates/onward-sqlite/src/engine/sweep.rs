@@ -74,12 +74,16 @@ impl Engine<'_> {
         self.delete_run(key, key_digest, &mut BUDGET.clone())
     }
 
-    /// Removes a run's entries while the budget lasts. Whether all are gone.
+    /// Removes a run's frames and entries while the budget lasts. Whether all are gone.
     fn delete_entries(&self, key: i64, budget: &mut i64) -> Done<bool> {
+        Ok(self.delete_rows("onward_frames", key, budget)? && self.delete_rows("onward_entries", key, budget)?)
+    }
+
+    fn delete_rows(&self, table: &'static str, key: i64, budget: &mut i64) -> Done<bool> {
         let (first, last) = (row::request_place(key), row::outcome_place(key));
-        let mut select = self.conn.prepare_cached(
-            "SELECT place, length(data) FROM onward_entries WHERE place >= ?1 AND place <= ?2 ORDER BY place",
-        )?;
+        let mut select = self.conn.prepare_cached(&format!(
+            "SELECT place, length(data) FROM {table} WHERE place >= ?1 AND place <= ?2 ORDER BY place"
+        ))?;
         let mut rows = select.query([first, last])?;
         let mut end = last;
         while let Some(columns) = rows.next()? {
@@ -91,7 +95,7 @@ impl Engine<'_> {
         }
         drop(rows);
         self.conn
-            .prepare_cached("DELETE FROM onward_entries WHERE place >= ?1 AND place <= ?2")?
+            .prepare_cached(&format!("DELETE FROM {table} WHERE place >= ?1 AND place <= ?2"))?
             .execute([first, end])?;
         Ok(end == last)
     }

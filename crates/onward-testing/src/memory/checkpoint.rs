@@ -4,16 +4,18 @@ use onward_core::{
     RunId, Seq, StepKey, StoreError, Timestamp,
     run::{NewRun, Outcome, Status},
     store::{Checkpoint, Checkpointed, Lease, Then, Woken},
+    stream::Place,
     waiter::Fact,
 };
 
-use super::state::State;
+use super::state::{Run, State};
 
 impl State {
     pub(super) fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<Checkpointed, StoreError> {
         self.check(&checkpoint)?;
 
-        let Checkpoint { lease, now, start, entries, waiters, settled, events, signals, children, then } = checkpoint;
+        let Checkpoint { lease, now, start, entries, frames, waiters, settled, events, signals, children, then } =
+            checkpoint;
         let run_id = lease.run_id;
         let mut done = Checkpointed::default();
         if let Some(new) = start {
@@ -21,6 +23,7 @@ impl State {
         }
         if let Some(run) = self.runs.get_mut(&run_id) {
             run.journal.extend(entries);
+            run.frames.extend(frames);
         }
         for step in settled {
             self.settle(run_id, step);
@@ -62,6 +65,13 @@ impl State {
                 return Err(corrupt("the entries do not follow the journal's last"));
             }
             next = next.next();
+        }
+        let mut last = self.runs.get(&lease.run_id).map_or(Place(0), Run::streamed);
+        for frame in &checkpoint.frames {
+            if frame.place != last.next() {
+                return Err(corrupt("the frames do not follow the stream's last"));
+            }
+            last = frame.place;
         }
         let mut made: Vec<&NewRun> = checkpoint.start.iter().collect();
         for child in &checkpoint.children {

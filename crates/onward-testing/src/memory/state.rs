@@ -8,6 +8,7 @@ use onward_core::{
     journal::Entry,
     run::{IdempotencyKey, NewRun, Outcome, RunRecord, Status},
     store::{Loaded, RunFilter, RunPage},
+    stream::{Frame, Place},
     waiter::Delivery,
 };
 
@@ -40,6 +41,7 @@ pub(super) struct Run {
     pub(super) record: RunRecord,
     pub(super) key: Option<IdempotencyKey>,
     pub(super) journal: Vec<Entry>,
+    pub(super) frames: Vec<Frame>,
     /// In the order in which they came.
     pub(super) deliveries: Vec<Delivery>,
 }
@@ -50,6 +52,11 @@ impl Run {
         self.record.status = Status::Suspended;
         self.record.due_at = due_at.min(self.record.timeout_at.unwrap_or(Timestamp::NEVER));
         self.record.node = None;
+    }
+
+    /// The place of its stream's last frame.
+    pub(super) fn streamed(&self) -> Place {
+        self.frames.last().map_or(Place(0), |frame| frame.place)
     }
 
     /// When its record may go; `None` while it has not ended.
@@ -96,7 +103,8 @@ impl State {
             request,
             outcome: None,
         };
-        let run = Run { number: self.runs_made, record, key, journal: Vec::new(), deliveries: Vec::new() };
+        let (journal, frames, deliveries) = (Vec::new(), Vec::new(), Vec::new());
+        let run = Run { number: self.runs_made, record, key, journal, frames, deliveries };
         self.runs_made += 1;
         self.runs.entry(run_id).or_insert(run)
     }
@@ -120,7 +128,8 @@ impl State {
 
     pub(super) fn load(&self, run_id: RunId) -> Option<Loaded> {
         let run = self.runs.get(&run_id)?;
-        Some(Loaded { record: run.record.clone(), journal: run.journal.clone(), deliveries: run.deliveries.clone() })
+        let (record, journal, deliveries) = (run.record.clone(), run.journal.clone(), run.deliveries.clone());
+        Some(Loaded { record, journal, deliveries, streamed: run.streamed() })
     }
 
     pub(super) fn page(&self, filter: &RunFilter) -> RunPage {

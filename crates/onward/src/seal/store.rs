@@ -8,6 +8,7 @@ use onward_core::{
     journal::{Change, Entry},
     run::{NewRun, Outcome, RunRecord},
     store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Then, Woken},
+    stream::{Frame, FrameKind, Place},
     waiter::{Delivery, Fact, Signal},
 };
 
@@ -35,6 +36,11 @@ impl Sealer {
         for entry in &mut checkpoint.entries {
             if let Some(payload) = payload(entry) {
                 *payload = self.seal(run_id, Purpose::Entry, payload);
+            }
+        }
+        for frame in &mut checkpoint.frames {
+            if let FrameKind::Chunk(data) = &mut frame.kind {
+                *data = self.seal(run_id, Purpose::Frame, data);
             }
         }
         if let Then::Finish(outcome) = &mut checkpoint.then {
@@ -126,6 +132,19 @@ impl Store for SealedStore {
             let mut loaded = loaded.await?;
             loaded.as_mut().map_or(Ok(()), |loaded| sealer.open_loaded(loaded))?;
             Ok(loaded)
+        })
+    }
+
+    fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>> {
+        let (frames, sealer) = (self.inner.frames(run_id, after, limit), Arc::clone(&self.sealer));
+        Box::pin(async move {
+            let mut frames = frames.await?;
+            for frame in &mut frames {
+                if let FrameKind::Chunk(data) = &mut frame.kind {
+                    *data = sealer.open(run_id, Purpose::Frame, std::mem::take(data))?;
+                }
+            }
+            Ok(frames)
         })
     }
 
