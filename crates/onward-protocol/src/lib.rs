@@ -1,4 +1,4 @@
-//! What goes over the wire: problems, run tokens, preferences, idempotency keys and redirect locations.
+//! What goes over the wire: problems, run tokens, preferences, idempotency keys, redirect locations and streams.
 //!
 //! Pure: no I/O, no clock, and nothing of the rules by which a run lives, so the wire does not change when a rule does.
 
@@ -6,4 +6,5 @@ pub mod idempotency;
 pub mod location;
 pub mod prefer;
 pub mod problem;
+pub mod sse;
 pub mod token;
