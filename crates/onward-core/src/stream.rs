@@ -45,23 +45,34 @@ pub enum FrameKind {
     Rollback,
 }
 
-/// What a reader gets who has seen nothing: frames that still count. Chunks that were rolled back are left out, and so
-/// are their rollbacks.
-pub fn counting(frames: Vec<Frame>) -> Vec<Frame> {
-    let mut open: BTreeMap<StepKey, Vec<Place>> = BTreeMap::new();
-    let mut gone: BTreeSet<Place> = BTreeSet::new();
-    for frame in &frames {
-        let Some(step) = frame.step else { continue };
+/// Which frames a reader gets who has seen nothing: those that still count. Chunks that were rolled back are left out,
+/// and so are their rollbacks.
+///
+/// All frames are looked at first, in order, a page at a time; then each tells whether it counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counting {
+    open: BTreeMap<StepKey, Vec<Place>>,
+    gone: BTreeSet<Place>,
+}
+
+impl Counting {
+    /// Looks at the next frame.
+    pub fn look(&mut self, frame: &Frame) {
+        let Some(step) = frame.step else { return };
         match frame.kind {
-            FrameKind::Chunk(_) => open.entry(step).or_default().push(frame.place),
-            FrameKind::Commit => drop(open.remove(&step)),
+            FrameKind::Chunk(_) => self.open.entry(step).or_default().push(frame.place),
+            FrameKind::Commit => drop(self.open.remove(&step)),
             FrameKind::Rollback => {
-                gone.insert(frame.place);
-                gone.extend(open.remove(&step).unwrap_or_default());
+                self.gone.insert(frame.place);
+                self.gone.extend(self.open.remove(&step).unwrap_or_default());
             }
         }
     }
-    frames.into_iter().filter(|frame| !gone.contains(&frame.place)).collect()
+
+    /// Whether a frame that was looked at still counts.
+    pub fn counts(&self, frame: &Frame) -> bool {
+        !self.gone.contains(&frame.place)
+    }
 }
 
 /// The state of a stream as its run goes on: what comes next, and which steps have streamed something that is neither

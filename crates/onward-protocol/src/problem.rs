@@ -77,6 +77,8 @@ codes! {
     RequestMalformed BAD_REQUEST "request-malformed" "The request is malformed",
     /// The run token is wrong, expired, or another run's.
     TokenInvalid UNAUTHORIZED "token-invalid" "The run token is not valid",
+    /// `Last-Event-ID` names no frame of the run's stream.
+    StreamPositionUnknown BAD_REQUEST "stream-position-unknown" "Last-Event-ID names no frame of the stream",
     /// The run was cancelled.
     RunCancelled CONFLICT "run-cancelled" "The run was cancelled",
     /// The run is no longer kept.

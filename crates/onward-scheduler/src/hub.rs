@@ -8,9 +8,15 @@ use std::{
     },
 };
 
-use onward_core::{RunId, run::Outcome};
+use onward_core::{
+    RunId,
+    run::Outcome,
+    stream::{Frame, Place},
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use crate::live::{Live, Seen};
 
 /// How many locks the runs are spread over.
 const SHARDS: usize = 16;
@@ -31,6 +37,8 @@ struct Shard {
     /// Who watches, and how many. An entry goes with its last watch, or when they are told.
     watched: BTreeMap<RunId, (Telling, usize)>,
     attached: BTreeMap<RunId, (u64, Arc<dyn Attached>)>,
+    /// Streams that are read, and by how many.
+    streams: BTreeMap<RunId, (Arc<Live>, usize)>,
 }
 
 /// The meeting point of a process. It calls nobody while it holds a lock of its own.
@@ -95,6 +103,24 @@ impl Hub {
     /// How many runs are watched by somebody who has not been told.
     pub fn watched_len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().watched.len()).sum()
+    }
+
+    // ===== streams =====
+
+    /// Reads a run's stream from now on.
+    pub fn read_stream(self: &Arc<Self>, run_id: RunId) -> Reading {
+        let mut shard = self.shard(run_id).lock();
+        let (live, readers) = shard.streams.entry(run_id).or_default();
+        *readers += 1;
+        Reading { hub: Arc::clone(self), run_id, changed: live.subscribe(), live: Arc::clone(live) }
+    }
+
+    /// Tells who reads a run's stream of frames that are durable. They come in order.
+    pub fn publish(&self, run_id: RunId, frames: &[Frame]) {
+        let live = self.shard(run_id).lock().streams.get(&run_id).map(|(live, _)| Arc::clone(live));
+        if let Some(live) = live {
+            live.publish(frames);
+        }
     }
 
     // ===== executions =====
@@ -169,6 +195,40 @@ impl Drop for Watch {
         *watchers -= 1;
         if *watchers == 0 {
             shard.watched.remove(&self.run_id);
+        }
+    }
+}
+
+/// One who reads a run's stream. Dropping it ends that.
+#[derive(Debug)]
+#[must_use = "dropping it ends the reading"]
+pub struct Reading {
+    hub: Arc<Hub>,
+    run_id: RunId,
+    live: Arc<Live>,
+    changed: watch::Receiver<Place>,
+}
+
+impl Reading {
+    /// What is known of the stream after a place.
+    pub fn after(&self, place: Place) -> Seen {
+        self.live.after(place)
+    }
+
+    /// Ends when frames were written since this was last asked. **Cancel-safe**.
+    pub async fn changed(&mut self) {
+        // The sender lives as long as the reading.
+        let _ = self.changed.changed().await;
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut shard = self.hub.shard(self.run_id).lock();
+        let Some((_, readers)) = shard.streams.get_mut(&self.run_id) else { return };
+        *readers -= 1;
+        if *readers == 0 {
+            shard.streams.remove(&self.run_id);
         }
     }
 }

@@ -5,13 +5,15 @@
 
 mod clock;
 mod hub;
+mod live;
 mod parking;
 mod scheduler;
 mod tasks;
 
 pub use crate::{
     clock::SystemClock,
-    hub::{AttachGuard, Attached, Hub, Watch},
+    hub::{AttachGuard, Attached, Hub, Reading, Watch},
+    live::Seen,
     parking::{Parking, ParkingLimits, Permit},
     scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats, Upkeep},
     tasks::TaskSet,

@@ -246,7 +246,7 @@ impl Onward {
         any(move |original: OriginalUri, request: Request| {
             let (onward, cors) = (onward.clone(), Arc::clone(&cors));
             let (parts, _) = request.into_parts();
-            async move { onward.wait(&parts.method, &original.0, &parts.headers, &cors).await.map(Body::from) }
+            async move { onward.wait(&parts.method, &original.0, &parts.headers, &cors).await.map(Body::new) }
         })
     }
 

@@ -1,6 +1,7 @@
 //! One execution of a handler as its steps see it: the run's machine, and the checkpoints under way.
 
 mod deliver;
+pub(crate) mod stream;
 #[cfg(feature = "sqlite")]
 mod transact;
 
@@ -19,16 +20,25 @@ use onward_core::{
     },
     step::StepKind,
     store::{Checkpoint, Checkpointed, Lease, Loaded, Then},
+    stream::Frame,
     waiter::{Delivery, Waiter},
 };
 use onward_scheduler::{AttachGuard, Attached};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::stream::StreamState;
 use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
 type Ack = BoxFuture<'static, Result<Checkpointed, StoreError>>;
+
+/// A checkpoint under way: which step it tells the end of, and what it streams.
+struct Written {
+    ack: Ack,
+    key: Option<StepKey>,
+    frames: Vec<Frame>,
+}
 
 /// One execution of a handler.
 pub(crate) struct Context {
@@ -50,7 +60,8 @@ struct State {
     attached: Option<AttachGuard>,
     wakers: BTreeMap<StepKey, Waker>,
     driver: Option<Waker>,
-    acks: VecDeque<(Ack, Option<StepKey>)>,
+    acks: VecDeque<Written>,
+    stream: StreamState,
     /// Steps whose waiter or delivery goes with the next checkpoint.
     settled: BTreeSet<StepKey>,
     /// All that came for the run before this time has been taken.
@@ -129,11 +140,12 @@ impl Context {
         loaded: &mut Loaded,
         loaded_at: Timestamp,
         request: KeptRequest,
+        stream: StreamState,
     ) -> Arc<Self> {
         let record = &loaded.record;
         let machine = Machine::replay(&loaded.journal);
         let lease = Some(lease);
-        let state = State { machine, lease, asynchronous: true, fetched_at: loaded_at, ..State::default() };
+        let state = State { machine, lease, asynchronous: true, fetched_at: loaded_at, stream, ..State::default() };
         let this = Arc::new(Self {
             shared,
             endpoint,
@@ -218,6 +230,7 @@ impl Context {
         let now = self.now();
         let mut state = self.state.lock();
         if let Some(entry) = state.machine.succeed(key, output, now, false) {
+            state.stream.commit(key);
             self.submit(&mut state, now, Some(key), |checkpoint| {
                 checkpoint.entries.push(entry);
                 more(checkpoint);
@@ -242,6 +255,7 @@ impl Context {
         };
         let mut state = self.state.lock();
         let after = state.machine.fail_attempt(key, failed, policy, now, draw)?;
+        state.stream.roll_back(key);
         let done = after.next == Next::Recorded;
         self.submit(&mut state, now, done.then_some(key), |checkpoint| checkpoint.entries.push(after.entry));
         state.asynchronous |= !done;
@@ -302,6 +316,7 @@ impl Context {
     pub(crate) fn let_go(&self, key: StepKey) {
         let mut state = self.state.lock();
         state.wakers.remove(&key);
+        state.stream.let_go(key);
         // Why: a handler that panics has not decided against a step. Its replay asks for it again, and the journal
         // says that it waits.
         if state.machine.let_go(key) && !std::thread::panicking() {
@@ -330,13 +345,20 @@ impl Context {
         let mut checkpoint = Checkpoint::new(lease, now);
         checkpoint.start = start.then(|| self.new_run());
         checkpoint.settled = state.take_settled();
+        checkpoint.frames = state.take_frames();
         fill(&mut checkpoint);
         if let Some(gate) = &mut state.gate {
             gate.push((checkpoint, key));
             return;
         }
+        self.send(state, checkpoint, key);
+    }
+
+    /// Gives a checkpoint to the store.
+    fn send(&self, state: &mut State, checkpoint: Checkpoint, key: Option<StepKey>) {
+        let frames = checkpoint.frames.clone();
         let ack = self.shared.store.checkpoint(checkpoint);
-        state.acks.push_back((ack, key));
+        state.acks.push_back(Written { ack, key, frames });
     }
 
     /// The run's lease; a run that nobody knows of gets its first one here.
@@ -372,18 +394,20 @@ impl Context {
 
     /// Looks which checkpoints have become durable. Whether any has.
     pub(crate) fn poll_acks(&self, cx: &mut TaskContext<'_>) -> bool {
-        let mut woken = Vec::new();
+        let (mut woken, mut written) = (Vec::new(), Vec::new());
         let mut state = self.state.lock();
         let mut progress = false;
-        while let Some((ack, _)) = state.acks.front_mut() {
-            let Poll::Ready(answer) = ack.as_mut().poll(cx) else { break };
+        while let Some(under_way) = state.acks.front_mut() {
+            let Poll::Ready(answer) = under_way.ack.as_mut().poll(cx) else { break };
             progress = true;
-            let key = state.acks.pop_front().and_then(|(_, key)| key);
+            let Some(Written { key, frames, .. }) = state.acks.pop_front() else { break };
+            state.stream.written(&frames);
             match answer {
                 Ok(done) => {
                     if let Some(key) = key {
                         state.machine.durable(key);
                     }
+                    written.extend(frames);
                     state.nudged |= done.woken.iter().any(|woken| woken.run_id == self.run_id);
                     woken.extend(done.woken);
                 }
@@ -391,6 +415,7 @@ impl Context {
             }
         }
         drop(state); // what is woken may be this run, which takes the lock
+        self.publish(&written);
         if !woken.is_empty() {
             self.shared.scheduler.woken(&woken);
         }
@@ -417,11 +442,12 @@ impl Context {
         drop(attached);
         if !acks.is_empty() {
             // Whom they woke is told, though nobody waits for them.
-            let scheduler = Arc::clone(&self.shared.scheduler);
+            let (shared, run_id) = (Arc::clone(&self.shared), self.run_id);
             self.shared.tasks.spawn("acknowledgements", async move {
-                for (ack, _) in acks {
+                for Written { ack, frames, .. } in acks {
                     if let Ok(done) = ack.await {
-                        scheduler.woken(&done.woken);
+                        shared.scheduler.woken(&done.woken);
+                        shared.hub.publish(run_id, &frames);
                     }
                 }
             });
@@ -519,9 +545,19 @@ impl Context {
         let mut checkpoint = Checkpoint::new(lease, now);
         checkpoint.start = start.then(|| self.new_run());
         checkpoint.settled = state.take_settled();
+        checkpoint.frames = state.take_frames();
         checkpoint.entries = entries;
         checkpoint.then = then;
-        self.shared.store.checkpoint(checkpoint)
+        let (frames, hub, run_id) = (checkpoint.frames.clone(), Arc::clone(&self.shared.hub), self.run_id);
+        let ack = self.shared.store.checkpoint(checkpoint);
+        if frames.is_empty() {
+            return ack;
+        }
+        Box::pin(async move {
+            let done = ack.await?;
+            hub.publish(run_id, &frames);
+            Ok(done)
+        })
     }
 
     /// The handler failed outside its steps: what to append, and when it is tried again.

@@ -13,7 +13,7 @@ use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter:
 
 use crate::{
     StepError,
-    context::{Context, Halt, Standing},
+    context::{Context, Halt, Standing, stream},
     error::BoxError,
 };
 
@@ -29,8 +29,8 @@ pub(crate) enum Ended<T> {
     Panicked(String),
     /// The run as a whole took too long.
     TimedOut,
-    /// The handler was not called: its request could not be restored.
-    Refused(&'static str),
+    /// The handler was not called, because its request could not be restored; or it has streamed what cannot be kept.
+    Refused(StepError),
     /// The handler's response is too large to keep, or its body failed.
     TooLarge(StepError),
     /// The run can't go on here.
@@ -95,6 +95,7 @@ where
             if let Some(ended) = self.poll_handler(cx) {
                 return Poll::Ready(ended);
             }
+            self.context.write_frames();
             let progress = self.poll_outside(cx) | self.context.poll_acks(cx) | self.context.fire(cx);
             let offer = self.context.offer(cx);
             self.standing = self.context.standing(cx);
@@ -117,7 +118,8 @@ where
     }
 
     fn poll_handler(&mut self, cx: &mut TaskContext<'_>) -> Option<Ended<T>> {
-        match catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))) {
+        let (context, handler) = (&self.context, &mut self.handler);
+        match catch_unwind(AssertUnwindSafe(|| stream::within(context, None, || handler.as_mut().poll(cx)))) {
             Ok(Poll::Pending) => None,
             Ok(Poll::Ready(Ok(output))) => Some(Ended::Returned(output)),
             Ok(Poll::Ready(Err(error))) => {

@@ -47,6 +47,7 @@ mod error;
 mod events;
 mod execution;
 mod onward;
+mod reader;
 mod record;
 mod resume;
 mod runs;
@@ -74,7 +75,11 @@ pub use crate::{
     events::NewEvent,
     onward::{Load, Onward},
     runs::{RunDetail, RunPage, RunQuery, RunStatus, RunSummary, Runs, StepDetail},
-    step::{Event, Invoke, Run, SendEvent, SendSignal, Sleep, Step, StepContext, WaitForEvent, WaitForSignal},
+    step::{
+        Event, IntoChunk, Invoke, Run, SendEvent, SendSignal, Sleep, Step, StepContext, StreamWriter, WaitForEvent,
+        WaitForSignal,
+    },
+    wait::WaitBody,
 };
 #[cfg(feature = "sqlite")]
 pub use onward_sqlite::{Options as SqliteOptions, rusqlite};

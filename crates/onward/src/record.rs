@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header::ACCEPT};
 use onward_core::Payload;
+use onward_protocol::sse;
 use serde::{Deserialize, Serialize};
 
 /// The version that is written.
@@ -127,6 +128,11 @@ impl RequestRecord {
         })
     }
 
+    /// Whether its client reads the run's stream.
+    pub(crate) fn streams(&self) -> bool {
+        streams(&self.headers)
+    }
+
     /// The request, without its extensions.
     pub(crate) fn to_request(&self) -> Request<Bytes> {
         let mut request = Request::new(self.body.clone());
@@ -135,6 +141,11 @@ impl RequestRecord {
         *request.headers_mut() = self.headers.clone();
         request
     }
+}
+
+/// Whether headers ask for a run's stream.
+pub(crate) fn streams(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(sse::accepts))
 }
 
 /// The stored bytes of a response.

@@ -8,15 +8,20 @@ use std::sync::{
 use bytes::Bytes;
 use http::{Extensions, Response};
 use http_body_util::Full;
-use onward_core::{BoxFuture, StoreError, run::Status, store::Lease};
+use onward_core::{
+    BoxFuture, RunId, StoreError,
+    run::Status,
+    store::Lease,
+    stream::{Frame, Place},
+};
 use onward_scheduler::Attached;
 use tokio::sync::oneshot;
 
 use crate::{
-    Step,
-    context::Context,
+    Step, StepError,
+    context::{Context, stream::StreamState},
     endpoint::Endpoint,
-    error::BoxError,
+    error::{BoxError, ErrorKind},
     execution::{Ended, Execution},
     onward::Shared,
     record::{KeptRequest, RequestRecord},
@@ -74,7 +79,11 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endp
         let error = StoreError::Corrupt("the stored request cannot be read".into());
         return give_back(&shared, lease, &error);
     };
-    let context = Context::replay(Arc::clone(&shared), endpoint, lease, &mut loaded, loaded_at, kept);
+    let streamed = match read_all(&shared, lease.run_id, loaded.streamed).await {
+        Ok(frames) => StreamState::replay(&frames, request.streams()),
+        Err(error) => return give_back(&shared, lease, &error),
+    };
+    let context = Context::replay(Arc::clone(&shared), endpoint, lease, &mut loaded, loaded_at, kept, streamed);
     reading.hand_over(&context);
     drop(heard);
     if context.timeout_at.is_some_and(|at| at <= context.now()) {
@@ -84,13 +93,28 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endp
     start(shared, context, &request, loaded.journal.len()).await;
 }
 
+/// What a run has streamed.
+async fn read_all(shared: &Shared, run_id: RunId, last: Place) -> Result<Vec<Frame>, StoreError> {
+    const PAGE: usize = 4_096;
+    let mut frames: Vec<Frame> = Vec::new();
+    while frames.last().map_or(Place(0), |frame| frame.place) < last {
+        let after = frames.last().map_or(Place(0), |frame| frame.place);
+        let page = shared.store.frames(run_id, after, PAGE).await?;
+        if page.is_empty() {
+            return Err(StoreError::Corrupt("frames of the stream are missing".into()));
+        }
+        frames.extend(page);
+    }
+    Ok(frames)
+}
+
 async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecord, entries: usize) {
     let Some(call) = context.endpoint.call() else { return context.detach() };
     let mut request = record.to_request();
     if !restore(&context, record, request.extensions_mut()) {
         let why = "what the endpoint carries cannot be read back as its type";
         tracing::error!(run_id = %context.run_id, "{why}");
-        let left = settled(Arc::clone(&context), Ended::Refused(why)).await;
+        let left = settled(Arc::clone(&context), Ended::Refused(StepError::new(ErrorKind::Invalid, why, false))).await;
         return conclude(&context, left).await;
     }
     request.extensions_mut().insert(Step { context: Arc::clone(&context) });

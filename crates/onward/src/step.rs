@@ -7,6 +7,7 @@ mod invoke;
 mod run;
 mod signal;
 mod sleep;
+mod stream;
 #[cfg(feature = "sqlite")]
 mod transaction;
 mod view;
@@ -21,6 +22,7 @@ pub use self::{
     run::{Run, StepContext},
     signal::{SendSignal, WaitForSignal},
     sleep::Sleep,
+    stream::{IntoChunk, StreamWriter},
 };
 
 use std::{fmt, future::poll_fn, pin::Pin, sync::Arc};

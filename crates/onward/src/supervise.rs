@@ -72,16 +72,17 @@ where
         Ended::TooLarge(error) => Ended::TooLarge(error),
         Ended::Halted(halt) => Ended::Halted(halt),
     };
+    let ended = match (ended, context.take_stream_error(None)) {
+        (Ended::Returned(_), Some(error)) => Ended::Refused(error),
+        (ended, _) => ended,
+    };
     let (status, response, error, entries) = match ended {
         Ended::Returned((response, failure)) => {
             let status = if failure.is_some() { Status::Failed } else { Status::Completed };
             (status, response, failure.map(|failure| failure.0), Vec::new())
         }
         Ended::TooLarge(error) => (Status::Failed, problem(context, Code::ResponseTooLarge), Some(error), Vec::new()),
-        Ended::Refused(why) => {
-            let error = StepError::new(ErrorKind::Invalid, why, false);
-            (Status::Failed, problem(context, Code::RunFailed), Some(error), Vec::new())
-        }
+        Ended::Refused(error) => (Status::Failed, problem(context, Code::RunFailed), Some(error), Vec::new()),
         Ended::Panicked(text) => {
             tracing::error!(run_id = %context.run_id, "the handler failed outside its steps; the run's record says how");
             let error = StepError::new(ErrorKind::Panic, text, true);

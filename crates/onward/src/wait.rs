@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http_body_util::Empty;
 use onward_core::{RunId, StoreError, run::Outcome};
 use onward_protocol::{
     location::query_pairs,
@@ -12,7 +13,16 @@ use onward_protocol::{
     token::verify,
 };
 
-use crate::{Cors, Onward, onward::Shared, record::decode_response};
+use crate::{
+    Cors, Onward,
+    durable::DurableBody,
+    onward::Shared,
+    reader::{self, Position},
+    record::{self, decode_response},
+};
+
+/// The body of the waiting route's answers: bytes, or a run's stream. It does not fail.
+pub type WaitBody = DurableBody<Empty<Bytes>>;
 
 /// A run's outcome, if it comes within a time. Woken, not polled; the store is looked at again now and then in case
 /// another node ended the run. How long a connection is held is the process's own time, not the durable clock's.
@@ -49,6 +59,9 @@ impl Onward {
     /// to the same URL sends the client round again. `Prefer: wait=N` shortens that, and gets `202` with
     /// `Retry-After` instead.
     ///
+    /// With `Accept: text/event-stream` they get the run's stream instead, from its beginning or after `Last-Event-ID`;
+    /// see [`Step::stream`](crate::Step::stream).
+    ///
     /// A wrong, expired or foreign token gets `401`, whether or not the run exists.
     ///
     /// ```
@@ -60,20 +73,21 @@ impl Onward {
     /// assert_eq!(answer.status(), 401);
     /// # onward.shutdown().await }
     /// ```
-    pub async fn wait(&self, method: &Method, uri: &Uri, headers: &HeaderMap, cors: &Cors) -> Response<Bytes> {
+    pub async fn wait(&self, method: &Method, uri: &Uri, headers: &HeaderMap, cors: &Cors) -> Response<WaitBody> {
         if *method == Method::OPTIONS {
-            return cors.preflight("GET, HEAD, OPTIONS", headers);
+            return cors.preflight("GET, HEAD, OPTIONS", headers).map(WaitBody::kept);
         }
         let mut response = if matches!(*method, Method::GET | Method::HEAD) {
             self.answer(uri, headers).await
         } else {
-            crate::events::method_not_allowed("GET, HEAD, OPTIONS")
+            crate::events::method_not_allowed("GET, HEAD, OPTIONS").map(WaitBody::kept)
         };
         cors.apply(headers, response.headers_mut());
         response
     }
 
-    async fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response<Bytes> {
+    async fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response<WaitBody> {
+        let refused = |code| Problem::new(code).into_response().map(WaitBody::kept);
         let (mut run_id, mut token) = (None, None);
         for (name, value) in query_pairs(uri.query().unwrap_or("")) {
             match name.as_str() {
@@ -83,7 +97,7 @@ impl Onward {
             }
         }
         let (Some(run_id), Some(token)) = (run_id, token) else {
-            return Problem::new(Code::RequestMalformed).into_response();
+            return refused(Code::RequestMalformed);
         };
         // Why: a run id that is none is verified like any other, so that it takes as long and says as little.
         let parsed = run_id.parse::<RunId>();
@@ -91,11 +105,17 @@ impl Onward {
         let now_ms = self.0.clock.now().as_millis();
         let valid = verify(&self.0.keys, id.to_bytes(), &token, now_ms).is_ok();
         if !valid || parsed.is_err() {
-            return Problem::new(Code::TokenInvalid).into_response();
+            return refused(Code::TokenInvalid);
+        }
+        if record::streams(headers) {
+            let Some(position) = Position::read(headers) else { return refused(Code::StreamPositionUnknown) };
+            let own = uri.path_and_query().map_or("/", |own| own.as_str());
+            let url = format!("{}{own}", reader::origin(uri, headers).unwrap_or_default());
+            return reader::respond(&self.0, id, position, url).await;
         }
         let prefer = Preferences::from_headers(headers);
         let wait = prefer.wait.map_or(self.0.config.wait_max, |wait| wait.min(self.0.config.wait_max));
-        match outcome(&self.0, id, wait).await {
+        let response = match outcome(&self.0, id, wait).await {
             Ok(Some(outcome)) => decode_response(&outcome.response).unwrap_or_else(|error| {
                 tracing::error!(run_id = %id, error = &error as &dyn std::error::Error, "a response cannot be read");
                 Problem::new(Code::RunFailed).into_response()
@@ -106,7 +126,8 @@ impl Onward {
                 tracing::error!(run_id = %id, error = &error as &dyn std::error::Error, "a run cannot be read");
                 Problem::new(Code::StoreUnavailable).into_response()
             }
-        }
+        };
+        response.map(WaitBody::kept)
     }
 }
 

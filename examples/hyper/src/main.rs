@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ok::<_, Infallible>(if request.uri().path() == "/wait" {
                     let (parts, _) = request.into_parts();
                     let answer = onward.wait(&parts.method, &parts.uri, &parts.headers, &Cors::default()).await;
-                    answer.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+                    answer.map(|body| body.map_err(|never| match never {}).boxed_unsync())
                 } else {
                     let called = hyper::service::Service::call(&TowerToHyperService::new(durable), request).await;
                     let Ok(response) = called;

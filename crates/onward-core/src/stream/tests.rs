@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Frame, FrameKind, Place, Tail, counting, format};
+use super::{Counting, Frame, FrameKind, Place, Tail, format};
 use crate::{Payload, StepKey};
 
 fn step(number: u8) -> Option<StepKey> {
@@ -20,6 +20,14 @@ fn log(said: &[(u8, u8)]) -> Vec<Frame> {
         tail.append(step(*number), kind)
     };
     said.iter().enumerate().map(frame).collect()
+}
+
+fn counting(frames: Vec<Frame>) -> Vec<Frame> {
+    let mut counting = Counting::default();
+    for frame in &frames {
+        counting.look(frame);
+    }
+    frames.into_iter().filter(|frame| counting.counts(frame)).collect()
 }
 
 /// What a reader shows who takes frames one by one: the chunks that count.

@@ -11,6 +11,7 @@ use onward_core::{
     run::machine::{FailedAttempt, Next},
     step::{StepId, StepKind},
     store::{Checkpoint, Checkpointed},
+    stream::{Frame, FrameKind, Place},
 };
 use onward_sqlite::{TransactError, rusqlite::Connection};
 use tokio::sync::oneshot;
@@ -26,6 +27,8 @@ struct Deciding {
     seq: Seq,
     attempt: Attempt,
     policy: RetryPolicy,
+    /// The place that its commit or rollback has in the stream.
+    place: Option<Place>,
 }
 
 impl Context {
@@ -50,17 +53,22 @@ impl Context {
             if state.lease.is_none() {
                 self.submit(&mut state, now, None, |_| ());
             }
+            if state.stream.has_pending() {
+                self.submit(&mut state, now, None, |_| ());
+            }
             let Some(lease) = state.lease else { break None };
             state.gate = Some(Vec::new());
-            break Some((lease, state.machine.reserve()));
+            break Some((lease, state.machine.reserve(), state.stream.reserve()));
         };
         let unjoined = || StepError::new(ErrorKind::Invalid, "the app is not joined to its store", false);
-        let (lease, seq) = begun.ok_or_else(unjoined)?;
+        let (lease, seq, place) = begun.ok_or_else(unjoined)?;
         let (sealer, now, step) = (self.shared.sealer.clone(), self.now(), id.clone());
         let answer = sqlite.transact(lease, move |connection| {
             let output = work(connection)?;
             let mut checkpoint = Checkpoint::new(lease, now);
             let change = Change::Succeeded { attempt, output: output.clone() };
+            let commit = |place| Frame { place, step: Some(key), kind: FrameKind::Commit };
+            checkpoint.frames.extend(place.map(commit));
             checkpoint.entries.push(Entry { seq, at: now, step, kind: StepKind::Transaction, change });
             if let Some(sealer) = sealer {
                 sealer.seal_checkpoint(&mut checkpoint);
@@ -69,7 +77,7 @@ impl Context {
         });
         let (decided, next) = oneshot::channel();
         let this = Arc::clone(self);
-        let deciding = Deciding { key, id, seq, attempt, policy };
+        let deciding = Deciding { key, id, seq, attempt, policy, place };
         self.shared.tasks.spawn("transaction", async move {
             let answer = answer.await;
             let _ = decided.send(this.decide(&deciding, answer));
@@ -91,6 +99,10 @@ impl Context {
             Ok((_, output)) => {
                 // The entry is in the store already.
                 drop(state.machine.succeed(deciding.key, output, now, true));
+                if let Some(place) = deciding.place {
+                    let frame = state.stream.settle(place, deciding.key, FrameKind::Commit);
+                    self.publish(&[frame]);
+                }
                 Some(Next::Recorded)
             }
             Err(TransactError::Work(error)) => Some(self.undone(&mut state, deciding, &error)),
@@ -106,8 +118,7 @@ impl Context {
         };
         if next.is_some() {
             for (checkpoint, key) in waiting {
-                let ack = self.shared.store.checkpoint(checkpoint);
-                state.acks.push_back((ack, key));
+                self.send(&mut state, checkpoint, key);
             }
         }
         if let Some(driver) = &state.driver {
@@ -138,7 +149,12 @@ impl Context {
         };
         let done = next == Next::Recorded;
         state.asynchronous |= !done;
+        // Its place comes before that of all that waited for it.
+        let later = state.stream.take();
+        let rollback = deciding.place.map(|place| state.stream.settle(place, deciding.key, FrameKind::Rollback));
+        state.stream.put(rollback.into_iter().collect());
         self.submit(state, now, done.then_some(deciding.key), |checkpoint| checkpoint.entries.push(entry));
+        state.stream.put(later);
         next
     }
 }

@@ -24,14 +24,36 @@ struct TokenBody<'a> {
     token: &'a str,
 }
 
+/// Where a client waits for a run: with an origin, absolute.
+async fn location(context: &Context, run_id: RunId, token: &str, origin: Option<&str>) -> String {
+    match &context.endpoint.options.redirect_to {
+        RedirectTo::Path(path) => resolve(path, origin, &run_id.to_string(), token),
+        RedirectTo::Call(make) => {
+            let made = make(run_id.to_string(), token.to_owned()).await;
+            let is_path = made.starts_with('/') && !made.starts_with("//");
+            if is_path { format!("{}{made}", origin.unwrap_or("")) } else { made }
+        }
+    }
+}
+
+/// Where the stream of a context's own run goes on.
+pub(super) async fn stream_url(context: &Context) -> String {
+    stream_url_of(context, context.run_id).await
+}
+
+/// Where a run's stream goes on. It is absolute, if the request tells of its origin: not every client knows the URL
+/// that it was answered from.
+pub(super) async fn stream_url_of(context: &Context, run_id: RunId) -> String {
+    let record = context.request.record().ok();
+    let origin = record.and_then(|record| crate::reader::origin(&record.original_uri, &record.headers));
+    location(context, run_id, &context.shared.token(run_id), origin.as_deref()).await
+}
+
 /// Sends a client to where it can wait for a run's outcome.
 pub(super) async fn redirect(context: &Context, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
     let options = &context.endpoint.options;
     let token = context.shared.token(run_id);
-    let location = match &options.redirect_to {
-        RedirectTo::Path(path) => resolve(path, None, &run_id.to_string(), &token),
-        RedirectTo::Call(make) => make(run_id.to_string(), token.clone()).await,
-    };
+    let location = location(context, run_id, &token, None).await;
     let as_token = prefer.respond_async || options.async_response == AsyncResponse::Token;
     let mut response = if as_token {
         json(StatusCode::ACCEPTED, &TokenBody { run_id: run_id.to_string(), token: &token })

@@ -6,10 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use http_body::{Body, Frame, SizeHint};
 
 pin_project_lite::pin_project! {
-    /// The handler's own body where its run took no step; otherwise the bytes that were kept.
+    /// The handler's own body where its run took no step; otherwise the bytes that were kept, or the run's stream.
     #[derive(Debug)]
     pub struct DurableBody<B> {
         #[pin]
@@ -19,16 +20,30 @@ pin_project_lite::pin_project! {
 
 pin_project_lite::pin_project! {
     #[project = KindProj]
-    #[derive(Debug)]
     enum Kind<B> {
         Handler { #[pin] body: B },
         Kept { bytes: Option<Bytes> },
+        Stream { bytes: BoxStream<'static, Bytes> },
+    }
+}
+
+impl<B: std::fmt::Debug> std::fmt::Debug for Kind<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Handler { body } => f.debug_tuple("Handler").field(body).finish(),
+            Self::Kept { bytes } => write!(f, "Kept({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Stream { .. } => f.write_str("Stream(…)"),
+        }
     }
 }
 
 impl<B> DurableBody<B> {
     pub(crate) const fn handler(body: B) -> Self {
         Self { inner: Kind::Handler { body } }
+    }
+
+    pub(crate) const fn stream(bytes: BoxStream<'static, Bytes>) -> Self {
+        Self { inner: Kind::Stream { bytes } }
     }
 
     pub(crate) fn kept(bytes: Bytes) -> Self {
@@ -44,6 +59,9 @@ impl<B: Body<Data = Bytes>> Body for DurableBody<B> {
         match self.project().inner.project() {
             KindProj::Handler { body } => body.poll_frame(cx),
             KindProj::Kept { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            KindProj::Stream { bytes } => {
+                bytes.as_mut().poll_next(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -51,6 +69,7 @@ impl<B: Body<Data = Bytes>> Body for DurableBody<B> {
         match &self.inner {
             Kind::Handler { body } => body.is_end_stream(),
             Kind::Kept { bytes } => bytes.is_none(),
+            Kind::Stream { .. } => false,
         }
     }
 
@@ -58,6 +77,7 @@ impl<B: Body<Data = Bytes>> Body for DurableBody<B> {
         match &self.inner {
             Kind::Handler { body } => body.size_hint(),
             Kind::Kept { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Stream { .. } => SizeHint::new(),
         }
     }
 }

@@ -28,7 +28,8 @@ use crate::{
     error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
-    record::{KeptRequest, RequestHead},
+    reader::{self, Position},
+    record::{self, KeptRequest, RequestHead},
     supervise::{Left, conclude, settle, supervise},
 };
 
@@ -87,8 +88,11 @@ where
         let stored = Box::pin(store_first(client, &asked)).await;
         client = match stored {
             Ok(client) => client,
-            Err(response) => return Ok(kept(response)),
+            Err(response) => return Ok(response),
         };
+    }
+    if asked.streams {
+        return Ok(Box::pin(stream(client)).await);
     }
     Ok(respond(client, asked).await)
 }
@@ -133,19 +137,24 @@ where
 struct Asked {
     prefer: Preferences,
     key: Option<IdempotencyKey>,
+    /// Whether the client reads the run's stream.
+    streams: bool,
 }
 
 impl Asked {
     fn read(endpoint: &Endpoint, parts: &Parts, body: &Bytes) -> Result<Self, Code> {
         let key = idempotency_key(&parts.headers).map_err(|_| Code::KeyMalformed)?;
         let key = key.map(|key| claim(endpoint, parts, body, &key));
-        Ok(Self { prefer: Preferences::from_headers(&parts.headers), key })
+        let prefer = Preferences::from_headers(&parts.headers);
+        // Who would rather not wait has no use for a stream.
+        let streams = record::streams(&parts.headers) && !prefer.respond_async;
+        Ok(Self { prefer, key, streams })
     }
 
     /// Whether the run must be stored before its handler is called: its client may be sent away, or another may
     /// join, whatever the handler does.
     const fn is_stored_first(&self) -> bool {
-        self.key.is_some() || self.prefer.respond_async || self.prefer.wait.is_some()
+        self.key.is_some() || self.prefer.respond_async || self.prefer.wait.is_some() || self.streams
     }
 
     /// Whether somebody else may ask for the run's outcome: then it is stored before anyone gets it.
@@ -185,13 +194,13 @@ fn keep(endpoint: &Endpoint, parts: &Parts, body: Bytes) -> Result<KeptRequest, 
 /// Makes the run known to the store before its handler is called; gives the client back, or its answer.
 ///
 /// The client may go away meanwhile: a run that is stored then goes on without it.
-async fn store_first<F, B>(client: Client<F, B>, asked: &Asked) -> Result<Client<F, B>, Response<Bytes>>
+async fn store_first<F, B>(client: Client<F, B>, asked: &Asked) -> Result<Client<F, B>, Response<DurableBody<B>>>
 where
     F: Future<Output = Result<Response<B>, BoxError>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let unavailable = || Problem::new(Code::StoreUnavailable).into_response();
+    let unavailable = || problem(Code::StoreUnavailable);
     let Some(context) = client.context().cloned() else { return Err(unavailable()) };
     let shared = &context.shared;
     let Some(lease) = shared.first_lease(context.run_id) else { return Err(unavailable()) };
@@ -211,10 +220,14 @@ where
     let Ok((client, stored)) = told.await else { return Err(unavailable()) };
     match stored {
         Ok(_) => Ok(client),
-        Err(StoreError::KeyTaken { run_id, same_request: true }) => {
-            Err(answer::join(&context, run_id, asked.prefer).await)
+        Err(StoreError::KeyTaken { run_id, same_request: true }) if asked.streams => {
+            let url = answer::stream_url_of(&context, run_id).await;
+            Err(reader::respond(&context.shared, run_id, Position::Start, url).await)
         }
-        Err(StoreError::KeyTaken { .. }) => Err(Problem::new(Code::KeyReused).into_response()),
+        Err(StoreError::KeyTaken { run_id, same_request: true }) => {
+            Err(kept(answer::join(&context, run_id, asked.prefer).await))
+        }
+        Err(StoreError::KeyTaken { .. }) => Err(problem(Code::KeyReused)),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
             Err(unavailable())
@@ -326,6 +339,24 @@ where
             kept(Box::pin(answer::redirect(&context, context.run_id, asked.prefer)).await)
         }
     }
+}
+
+/// Answers a client with its run's stream. The run goes on in a task of its own, whether or not anybody reads.
+async fn stream<F, B>(mut client: Client<F, B>) -> Response<DurableBody<B>>
+where
+    F: Future<Output = Result<Response<B>, BoxError>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some(context) = client.context().cloned() else { return problem(Code::StoreUnavailable) };
+    context.tell();
+    context.set_asynchronous();
+    // Why before the run goes on: what it streams at once is then read as it comes.
+    let response =
+        reader::respond(&context.shared, context.run_id, Position::Start, answer::stream_url(&context).await);
+    let response = response.await;
+    client.leave();
+    response
 }
 
 /// How long a client is kept.

@@ -4,15 +4,21 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use onward_core::{Attempt, IntoDuration, Payload, RetryPolicy, run::machine::Next, step::StepKind};
+use onward_core::{Attempt, IntoDuration, Payload, RetryPolicy, StepKey, run::machine::Next, step::StepKind};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Asked, Make, Step, StepFuture, refused, step_future};
-use crate::{IntoStepError, StepError, error::ErrorKind, execution::panic_text};
+use crate::{
+    IntoStepError, StepError,
+    context::{Context, stream},
+    error::ErrorKind,
+    execution::panic_text,
+};
 
 /// What a step's closure can know of its attempt.
 #[derive(Clone, Debug)]
@@ -173,8 +179,9 @@ where
     let limit = asked.context.endpoint.options.output_bytes_max;
     while let Some(attempt) = asked.attempt().await {
         let running = asked.context.running();
-        let result = attempt_once(|| work(&asked, attempt), timeout).await;
-        let kept = result.and_then(|value| keep::<T>(&value, limit));
+        let result = attempt_once((&asked.context, asked.key), || work(&asked, attempt), timeout).await;
+        let streamed = asked.context.take_stream_error(Some(asked.key)).map_or(Ok(()), Err);
+        let kept = result.and_then(|value| streamed.and_then(|()| keep::<T>(&value, limit)));
         match kept {
             Ok((output, value)) => {
                 asked.context.succeed(asked.key, output, |_| ());
@@ -199,19 +206,26 @@ pub(super) fn work_context(asked: &Asked, attempt: Attempt) -> StepContext {
 }
 
 /// One attempt: a panic and a timeout are errors of it.
-async fn attempt_once<T, E, F, Fut>(work: F, timeout: Option<Duration>) -> Result<T, StepError>
+async fn attempt_once<T, E, F, Fut>(
+    (context, key): (&Arc<Context>, StepKey),
+    work: F,
+    timeout: Option<Duration>,
+) -> Result<T, StepError>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
     E: IntoStepError,
 {
     let panicked = |panic: Box<dyn std::any::Any + Send>| StepError::new(ErrorKind::Panic, panic_text(&*panic), true);
-    let future = catch_unwind(AssertUnwindSafe(work)).map_err(panicked)?;
+    let future = catch_unwind(AssertUnwindSafe(|| stream::within(context, Some(key), work))).map_err(panicked)?;
     let mut future = pin!(future);
-    let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(IntoStepError::into_step_error)),
-        Err(panic) => Poll::Ready(Err(panicked(panic))),
+    let caught = poll_fn(|cx| {
+        let polled = || stream::within(context, Some(key), || future.as_mut().poll(cx));
+        match catch_unwind(AssertUnwindSafe(polled)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(IntoStepError::into_step_error)),
+            Err(panic) => Poll::Ready(Err(panicked(panic))),
+        }
     });
     match timeout {
         None => caught.await,

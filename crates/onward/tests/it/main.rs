@@ -17,3 +17,4 @@ mod restart;
 mod security;
 mod serving;
 mod steps;
+mod streaming;

@@ -1,0 +1,130 @@
+//! The newest frames of the streams that somebody reads: so that a reader who keeps up need not ask the store.
+
+use std::collections::VecDeque;
+
+use onward_core::stream::{Frame, FrameKind, Place};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// The most frames that are kept for readers who are a little behind.
+const FRAMES_MAX: usize = 1_024;
+/// The most bytes of them.
+const BYTES_MAX: usize = 256 * 1024;
+
+/// The end of one run's stream, as far as this process has seen it written.
+#[derive(Debug)]
+pub(crate) struct Live {
+    recent: Mutex<Recent>,
+    last: watch::Sender<Place>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+/// What a reader finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The frames that follow.
+    Frames(Vec<Frame>),
+    /// Nothing that it has not read.
+    Nothing,
+    /// More than is kept here: the store has it.
+    Behind,
+}
+
+fn size(frame: &Frame) -> usize {
+    match &frame.kind {
+        FrameKind::Chunk(data) => data.len() + 64,
+        FrameKind::Commit | FrameKind::Rollback => 64,
+    }
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { recent: Mutex::default(), last: watch::Sender::new(Place(0)) }
+    }
+}
+
+impl Live {
+    /// Frames are durable: whoever reads may have them.
+    pub(crate) fn publish(&self, frames: &[Frame]) {
+        let Some(last) = frames.last() else { return };
+        let mut recent = self.recent.lock();
+        // Why: after a gap (frames that another process wrote) what came before is no beginning any more.
+        let follows = recent.frames.back().is_none_or(|newest| newest.place.next() == frames[0].place);
+        if !follows {
+            *recent = Recent::default();
+        }
+        for frame in frames {
+            recent.bytes += size(frame);
+            recent.frames.push_back(frame.clone());
+        }
+        while recent.frames.len() > FRAMES_MAX || recent.bytes > BYTES_MAX {
+            let Some(gone) = recent.frames.pop_front() else { break };
+            recent.bytes -= size(&gone);
+        }
+        drop(recent);
+        self.last.send_if_modified(|known| {
+            let newer = last.place > *known;
+            *known = last.place.max(*known);
+            newer
+        });
+    }
+
+    pub(crate) fn after(&self, place: Place) -> Seen {
+        if *self.last.borrow() <= place {
+            return Seen::Nothing;
+        }
+        let recent = self.recent.lock();
+        match recent.frames.front() {
+            Some(first) if first.place <= place.next() => {
+                Seen::Frames(recent.frames.iter().filter(|frame| frame.place > place).cloned().collect())
+            }
+            _ => Seen::Behind,
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Place> {
+        self.last.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onward_core::stream::{Frame, FrameKind, Place};
+
+    use super::{FRAMES_MAX, Live, Seen};
+
+    fn frame(place: usize) -> Frame {
+        let kind = FrameKind::Chunk("1".into());
+        Frame { place: Place(u32::try_from(place).unwrap()), step: None, kind }
+    }
+
+    #[test]
+    fn a_reader_gets_what_follows_or_learns_that_it_is_behind() {
+        let live = Live::default();
+        assert_eq!(live.after(Place(0)), Seen::Nothing);
+        live.publish(&[frame(3), frame(4)]);
+        assert_eq!(live.after(Place(0)), Seen::Behind);
+        assert_eq!(live.after(Place(2)), Seen::Frames(vec![frame(3), frame(4)]));
+        assert_eq!(live.after(Place(3)), Seen::Frames(vec![frame(4)]));
+        assert_eq!(live.after(Place(4)), Seen::Nothing);
+        live.publish(&[frame(9)]);
+        assert_eq!(live.after(Place(4)), Seen::Behind, "frames in between were written elsewhere");
+        assert_eq!(live.after(Place(8)), Seen::Frames(vec![frame(9)]));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let live = Live::default();
+        for place in 1..=FRAMES_MAX + 10 {
+            live.publish(&[frame(place)]);
+        }
+        assert_eq!(live.after(Place(9)), Seen::Behind);
+        let Seen::Frames(kept) = live.after(Place(10)) else { panic!("they are kept") };
+        assert_eq!(kept.len(), FRAMES_MAX);
+    }
+}

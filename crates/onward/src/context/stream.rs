@@ -1,0 +1,239 @@
+//! What a run streams: frames on their way into the store, in the order in which they were made.
+//!
+//! A frame is given away when it is durable, so no reader sees one that a crash takes back. What is made while a write
+//! is under way goes with the next one: a fast stream makes larger writes and not more of them.
+
+use std::{cell::RefCell, collections::BTreeMap, task::Waker};
+
+use onward_core::{
+    StepKey, Timestamp,
+    stream::{FRAMES_MAX, Frame, FrameKind, Place, Tail},
+};
+
+use super::{Arc, Context, Payload, Poll, State, TaskContext};
+use crate::{StepError, error::ErrorKind};
+
+/// The most frames that may wait for the store, and the most bytes of chunks.
+pub(crate) const WAITING_MAX: usize = 65_536;
+pub(crate) const WAITING_BYTES_MAX: usize = 4 << 20;
+/// The largest chunk, in bytes of JSON.
+pub(crate) const CHUNK_BYTES_MAX: usize = 256 * 1024;
+
+/// A run's stream, as its execution writes it.
+#[derive(Default)]
+pub(crate) struct StreamState {
+    tail: Tail,
+    /// Frames that go with the next checkpoint.
+    pending: Vec<Frame>,
+    bytes: usize,
+    /// Checkpoints with frames that are not known to be durable.
+    writing: usize,
+    /// Somebody reads, or may: every step's commits and rollbacks are told, and frames need not wait for a checkpoint.
+    told: bool,
+    /// So many chunks outside of steps are in the log already: a replayed handler streams them again.
+    skip: u32,
+    /// Why a step, or the handler, cannot be said to have streamed what it meant to.
+    failed: BTreeMap<Option<StepKey>, StepError>,
+    waiting: Vec<Waker>,
+}
+
+impl StreamState {
+    /// The stream of a replay: what attempts that were cut off have streamed no longer counts.
+    pub(crate) fn replay(frames: &[Frame], told: bool) -> Self {
+        let tail = Tail::replay(frames);
+        let skip = tail.outside_len();
+        let mut this = Self { told: told || !frames.is_empty(), skip, tail, ..Self::default() };
+        for step in this.tail.open().collect::<Vec<_>>() {
+            this.append(Some(step), FrameKind::Rollback);
+        }
+        this
+    }
+
+    fn append(&mut self, step: Option<StepKey>, kind: FrameKind) {
+        let frame = self.tail.append(step, kind);
+        self.pending.push(frame);
+    }
+
+    fn chunk(&mut self, step: Option<StepKey>, data: Payload) -> Result<(), StepError> {
+        if step.is_none() && self.skip > 0 {
+            self.skip -= 1;
+            return Ok(());
+        }
+        let too_much = |text: String| Err(StepError::new(ErrorKind::TooLarge, text, false));
+        if data.len() > CHUNK_BYTES_MAX {
+            return too_much(format!("a chunk has {} bytes of JSON, the limit is {CHUNK_BYTES_MAX}", data.len()));
+        }
+        if self.pending.len() >= WAITING_MAX || self.bytes + data.len() > WAITING_BYTES_MAX {
+            return too_much(
+                "it streams faster than the store can keep: `flush` or `pipe` wait for the store".to_owned(),
+            );
+        }
+        // Room is left for the commits and rollbacks of all steps.
+        if self.tail.last() >= Place(FRAMES_MAX / 2) {
+            return too_much(format!("the run has streamed {} frames, the most it may", self.tail.last().0));
+        }
+        self.bytes += data.len();
+        self.append(step, FrameKind::Chunk(data));
+        Ok(())
+    }
+
+    /// A step succeeded.
+    pub(super) fn commit(&mut self, step: StepKey) {
+        if self.told || self.tail.is_open(Some(step)) {
+            self.append(Some(step), FrameKind::Commit);
+        }
+    }
+
+    /// An attempt of a step failed.
+    pub(super) fn roll_back(&mut self, step: StepKey) {
+        if self.told || self.tail.is_open(Some(step)) {
+            self.append(Some(step), FrameKind::Rollback);
+        }
+    }
+
+    /// The handler has let go of a step.
+    pub(super) fn let_go(&mut self, step: StepKey) {
+        if self.tail.is_open(Some(step)) {
+            self.append(Some(step), FrameKind::Rollback);
+        }
+    }
+
+    /// A place for what a transactional step will say, if it says anything.
+    pub(super) fn reserve(&mut self) -> Option<Place> {
+        self.told.then(|| self.tail.reserve())
+    }
+
+    /// What a transactional step says, at the place that was kept for it.
+    pub(super) fn settle(&mut self, place: Place, step: StepKey, kind: FrameKind) -> Frame {
+        self.tail.settle(place, step, kind)
+    }
+
+    pub(super) fn tell(&mut self) {
+        self.told = true;
+    }
+
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The frames that go with a checkpoint.
+    pub(super) fn take(&mut self) -> Vec<Frame> {
+        self.bytes = 0;
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Puts frames back that wait for the next checkpoint.
+    pub(super) fn put(&mut self, frames: Vec<Frame>) {
+        self.pending = frames;
+    }
+
+    /// A checkpoint with frames was submitted.
+    pub(super) fn submitted(&mut self, frames: &[Frame]) {
+        self.writing += usize::from(!frames.is_empty());
+    }
+
+    /// It is durable, or never will be.
+    pub(super) fn written(&mut self, frames: &[Frame]) {
+        self.writing -= usize::from(!frames.is_empty());
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Context {
+    /// Streams a chunk. What cannot be streamed is the error of its step, when its attempt ends.
+    pub(crate) fn push(&self, step: Option<StepKey>, data: Result<Payload, String>) {
+        let mut state = self.state.lock();
+        if state.closed && step.is_none() {
+            return;
+        }
+        let pushed = data
+            .map_err(|text| {
+                StepError::new(ErrorKind::Unserialisable, format!("a chunk does not become JSON: {text}"), false)
+            })
+            .and_then(|data| state.stream.chunk(step, data));
+        if let Err(error) = pushed {
+            state.stream.failed.entry(step).or_insert(error);
+        }
+        if let Some(driver) = &state.driver {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Why a step cannot be said to have streamed what it meant to.
+    pub(crate) fn take_stream_error(&self, step: Option<StepKey>) -> Option<StepError> {
+        self.state.lock().stream.failed.remove(&step)
+    }
+
+    /// Frames need not wait for a checkpoint from now on, and every step tells how it went.
+    pub(crate) fn tell(&self) {
+        self.state.lock().stream.tell();
+    }
+
+    /// Writes the frames that wait for nothing but a checkpoint.
+    pub(crate) fn write_frames(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let wanted = state.stream.told || state.asynchronous;
+        if wanted && state.stream.has_pending() && state.stream.writing == 0 && state.gate.is_none() {
+            let now: Timestamp = self.now();
+            self.submit(&mut state, now, None, |_| ());
+        }
+    }
+
+    /// Ready when no more than this many bytes of chunks wait for the store.
+    pub(crate) fn poll_written(&self, bytes_max: usize, cx: &TaskContext<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        let told = state.stream.told || state.asynchronous;
+        let clear = state.stream.bytes <= bytes_max && (bytes_max > 0 || state.stream.writing == 0);
+        if clear || !told && state.stream.bytes <= WAITING_BYTES_MAX / 2 {
+            return Poll::Ready(());
+        }
+        // Why: where nobody reads, chunks wait for a checkpoint; too many of them do not.
+        state.stream.told = true;
+        state.stream.waiting.push(cx.waker().clone());
+        if let Some(driver) = &state.driver {
+            driver.wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Tells readers of frames that are durable.
+    pub(crate) fn publish(&self, frames: &[Frame]) {
+        if !frames.is_empty() {
+            self.shared.hub.publish(self.run_id, frames);
+        }
+    }
+}
+
+impl State {
+    /// Puts the frames that wait into a checkpoint.
+    pub(super) fn take_frames(&mut self) -> Vec<Frame> {
+        let frames = self.stream.take();
+        self.stream.submitted(&frames);
+        frames
+    }
+}
+
+/// What is being polled: the context, and the step whose closure it is.
+type Current = (Arc<Context>, Option<StepKey>);
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// Polls something of a run: what asks meanwhile is told which run, and which step, it is in.
+pub(crate) fn within<T>(context: &Arc<Context>, step: Option<StepKey>, poll: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Current>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let before = self.0.take();
+            drop(CURRENT.replace(before));
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some((Arc::clone(context), step))));
+    poll()
+}
+
+/// The run that is being polled, and the step.
+pub(crate) fn current() -> Option<Current> {
+    CURRENT.with_borrow(Clone::clone)
+}

@@ -1,0 +1,367 @@
+//! Reading a run's stream over HTTP: frames as server-sent events, from the beginning or after one that was seen.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use onward_core::{
+    RunId, StoreError,
+    run::{Outcome, Status},
+    stream::{Counting, Frame, FrameKind, Place},
+};
+use onward_protocol::{
+    problem::{Code, Problem},
+    sse::{self, Content, EVENT_STREAM, HEARTBEAT, ResponseStatus, encode},
+};
+use onward_scheduler::{Reading, Seen, Watch};
+use serde_json::value::RawValue;
+
+use crate::{durable::DurableBody, onward::Shared, record::decode_response};
+
+/// What keeps a connection open while nothing is said.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// How often the store is looked at in case another process writes the run.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How many frames are read at once: what a slow reader costs in memory.
+const PAGE: usize = 256;
+/// What comes after the place in the id of a response frame.
+const END: &str = "-end";
+
+/// Where a reader is in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// It has seen nothing.
+    Start,
+    /// It has seen all up to this frame.
+    After(Place),
+    /// It has seen the response, which came after this frame.
+    End(Place),
+}
+
+impl Position {
+    /// What `Last-Event-ID` says; `None` where it is not an id of ours.
+    pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
+        let Some(id) = headers.get("last-event-id") else { return Some(Self::Start) };
+        let id = id.to_str().ok()?.trim();
+        if id.is_empty() {
+            return Some(Self::Start);
+        }
+        let (place, end) = id.strip_suffix(END).map_or((id, false), |place| (place, true));
+        if !place.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let place = Place(place.parse().ok()?);
+        Some(match (place, end) {
+            (place, true) => Self::End(place),
+            (Place(0), false) => Self::Start,
+            (place, false) => Self::After(place),
+        })
+    }
+
+    const fn place(self) -> Place {
+        match self {
+            Self::Start => Place(0),
+            Self::After(place) | Self::End(place) => place,
+        }
+    }
+}
+
+/// Answers with a run's stream. `url` is where it goes on when the connection ends.
+pub(crate) async fn respond<B>(
+    shared: &Arc<Shared>,
+    run_id: RunId,
+    position: Position,
+    url: String,
+) -> Response<DurableBody<B>> {
+    let refused = |code| Problem::new(code).into_response().map(DurableBody::kept);
+    match check(shared, run_id, position).await {
+        Ok(None) => {}
+        Ok(Some(code)) => return refused(code),
+        Err(StoreError::RunNotFound) => return refused(Code::RunGone),
+        Err(error) => {
+            tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a stream cannot be read");
+            return refused(Code::StoreUnavailable);
+        }
+    }
+    if let Position::End(_) = position {
+        let mut response = Response::new(DurableBody::kept(Bytes::new()));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return response;
+    }
+    let mut response = Response::new(DurableBody::stream(Reader::new(shared, run_id, position, &url).bytes()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+    // Why: proxies that collect an answer before they pass it on would make a stream of it no more.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Why a reader cannot go on from where it says it is, if it cannot.
+async fn check(shared: &Shared, run_id: RunId, position: Position) -> Result<Option<Code>, StoreError> {
+    let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
+    let place = position.place();
+    if place > Place(0) {
+        let at = shared.store.frames(run_id, Place(place.0 - 1), 1).await?;
+        if at.first().is_none_or(|frame| frame.place != place) {
+            return Ok(Some(Code::StreamPositionUnknown));
+        }
+    }
+    let is_end = matches!(position, Position::End(_));
+    Ok((is_end && !record.status.is_final()).then_some(Code::StreamPositionUnknown))
+}
+
+/// One connection that reads a stream.
+struct Reader {
+    shared: Arc<Shared>,
+    run_id: RunId,
+    live: Reading,
+    watch: Watch,
+    at: Place,
+    /// What every connection begins with.
+    head: Option<String>,
+    phase: Phase,
+    heard: tokio::time::Instant,
+    /// When the store was last asked whether the run has ended.
+    looked: Option<tokio::time::Instant>,
+}
+
+enum Phase {
+    /// It has seen nothing: what no longer counts is to be left out.
+    Fresh,
+    /// It reads what was there when it came.
+    Backlog { until: Place, counting: Counting },
+    /// It reads whatever comes.
+    Following,
+    /// The run has ended like this; frames may be left.
+    Ending(Arc<Outcome>),
+    /// It has the response.
+    Done,
+}
+
+impl Reader {
+    fn new(shared: &Arc<Shared>, run_id: RunId, position: Position, url: &str) -> Self {
+        let at = position.place();
+        let phase = if position == Position::Start { Phase::Fresh } else { Phase::Following };
+        let metadata = sse::Frame::Metadata { run_id: run_id.to_string() };
+        let redirect = sse::Frame::RedirectInfo { run_id: run_id.to_string(), url: url.to_owned() };
+        let id = at.0.to_string();
+        Self {
+            shared: Arc::clone(shared),
+            run_id,
+            live: shared.hub.read_stream(run_id),
+            watch: shared.hub.watch(run_id),
+            at,
+            head: Some(encode(&metadata, &id) + &encode(&redirect, &id)),
+            phase,
+            heard: tokio::time::Instant::now(),
+            looked: None,
+        }
+    }
+
+    /// The bytes of the answer, made when the connection can take them.
+    fn bytes(self) -> BoxStream<'static, Bytes> {
+        stream::unfold(self, async |mut reader| reader.next().await.map(|bytes| (Bytes::from(bytes), reader))).boxed()
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        if let Some(head) = self.head.take() {
+            return Some(head);
+        }
+        let next = self.frames().await;
+        self.heard = tokio::time::Instant::now();
+        match next {
+            Ok(text) => text,
+            Err(error) => {
+                // The client comes again, with the id of what it has seen.
+                tracing::warn!(run_id = %self.run_id, error = &error as &dyn std::error::Error, "a stream broke off");
+                None
+            }
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn frames(&mut self) -> Result<Option<String>, StoreError> {
+        loop {
+            match &mut self.phase {
+                Phase::Done => return Ok(None),
+                Phase::Fresh => self.phase = self.look().await?,
+                Phase::Backlog { until, counting } if self.at < *until => {
+                    let page = self.shared.store.frames(self.run_id, self.at, PAGE).await?;
+                    let Some(last) = page.last() else { return Err(StoreError::RunNotFound) };
+                    self.at = last.place;
+                    // What came since the look is read like the rest: all of it counts for who was there.
+                    let page: Vec<_> =
+                        page.iter().filter(|frame| frame.place > *until || counting.counts(frame)).collect();
+                    if !page.is_empty() {
+                        return Ok(Some(write(&page)));
+                    }
+                }
+                Phase::Backlog { .. } => self.phase = Phase::Following,
+                Phase::Following | Phase::Ending(_) => {
+                    if let Some(text) = self.follow().await? {
+                        return Ok(Some(text));
+                    }
+                    if let Phase::Ending(outcome) = &self.phase {
+                        let text = ending(outcome, self.at);
+                        self.phase = Phase::Done;
+                        return Ok(Some(text));
+                    }
+                    match self.wait().await? {
+                        Waited::Again => {}
+                        Waited::Silence => return Ok(Some(HEARTBEAT.to_owned())),
+                        Waited::Drained => return Ok(None),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at all that is there, a page at a time, to learn what still counts of it.
+    async fn look(&self) -> Result<Phase, StoreError> {
+        let (mut counting, mut until) = (Counting::default(), Place(0));
+        loop {
+            let page = self.shared.store.frames(self.run_id, until, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(Phase::Backlog { until, counting }) };
+            until = last.place;
+            for frame in &page {
+                counting.look(frame);
+            }
+        }
+    }
+
+    /// Frames that have not been read, if there are any.
+    async fn follow(&mut self) -> Result<Option<String>, StoreError> {
+        let frames = match self.live.after(self.at) {
+            Seen::Frames(frames) => frames,
+            Seen::Nothing if matches!(self.phase, Phase::Following) => return Ok(None),
+            Seen::Nothing | Seen::Behind => self.shared.store.frames(self.run_id, self.at, PAGE).await?,
+        };
+        let Some(last) = frames.last() else { return Ok(None) };
+        self.at = last.place;
+        Ok(Some(write(&frames.iter().collect::<Vec<_>>())))
+    }
+
+    /// Waits until there may be something to read.
+    async fn wait(&mut self) -> Result<Waited, StoreError> {
+        let silence = self.heard + HEARTBEAT_EVERY;
+        let look = match self.looked {
+            Some(looked) => looked + LOOK_EVERY,
+            // Why at first: what happened before this connection watched is in the store alone.
+            None => return self.look_again().await,
+        };
+        let draining = self.shared.tasks.shutdown_token();
+        tokio::select! {
+            outcome = self.watch.outcome() => self.phase = Phase::Ending(outcome),
+            () = self.live.changed() => {}
+            () = tokio::time::sleep_until(silence) => return Ok(Waited::Silence),
+            () = tokio::time::sleep_until(look) => return self.look_again().await,
+            () = draining.cancelled() => return Ok(Waited::Drained),
+        }
+        Ok(Waited::Again)
+    }
+
+    /// Looks in the store whether the run has ended, or has streamed more, without a word here.
+    async fn look_again(&mut self) -> Result<Waited, StoreError> {
+        self.looked = Some(tokio::time::Instant::now());
+        let record = self.shared.store.run(self.run_id).await?.ok_or(StoreError::RunNotFound)?;
+        if let Some(outcome) = record.outcome {
+            self.phase = Phase::Ending(Arc::new(outcome));
+        } else if !self.shared.store.frames(self.run_id, self.at, 1).await?.is_empty() {
+            self.phase = Phase::Backlog { until: self.at.next(), counting: Counting::default() };
+        }
+        Ok(Waited::Again)
+    }
+}
+
+enum Waited {
+    Again,
+    Silence,
+    Drained,
+}
+
+fn write(frames: &[&Frame]) -> String {
+    frames.iter().map(|frame| encode(&on_the_wire(frame), &frame.place.0.to_string())).collect()
+}
+
+fn on_the_wire(frame: &Frame) -> sse::Frame {
+    let step = frame.step.map(|step| step.to_string());
+    match &frame.kind {
+        FrameKind::Chunk(data) => {
+            let json = std::str::from_utf8(data.as_ref()).ok().and_then(|text| serde_json::from_str(text).ok());
+            sse::Frame::Chunk { data: json.unwrap_or_else(|| RawValue::NULL.to_owned()), step }
+        }
+        FrameKind::Commit => sse::Frame::Commit { step },
+        FrameKind::Rollback => sse::Frame::Rollback { step },
+    }
+}
+
+/// How the run ended, as the last frame. What a failed run says is a title of ours: nothing of what is inside.
+fn ending(outcome: &Outcome, at: Place) -> String {
+    let response = decode_response(&outcome.response).unwrap_or_else(|_| Problem::new(Code::RunFailed).into_response());
+    let (status, content) = if outcome.status == Status::Completed {
+        (ResponseStatus::Succeeded, Content::of(&response))
+    } else {
+        let problem: Option<serde_json::Value> = serde_json::from_slice(response.body()).ok();
+        let title = problem.as_ref().and_then(|problem| problem.get("title")).and_then(serde_json::Value::as_str);
+        let title = title.unwrap_or("The request could not be completed");
+        let mut failed = Response::new(Bytes::from(serde_json::Value::from(title).to_string()));
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        failed.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (ResponseStatus::Failed, Content::of(&failed))
+    };
+    encode(&sse::Frame::Response { status, content }, &format!("{}{END}", at.0))
+}
+
+/// The origin by which a client reached the app, as far as its request tells: `http://host`.
+pub(crate) fn origin(uri: &http::Uri, headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str))?;
+    let forwarded = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok());
+    let scheme = match forwarded.and_then(|proto| proto.split(',').next()).map(str::trim).or(uri.scheme_str()) {
+        Some("https") => "https",
+        _ => "http",
+    };
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(&byte);
+    (!host.is_empty() && host.bytes().all(is_host)).then(|| format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, Uri};
+    use onward_core::stream::Place;
+
+    use super::{Position, origin};
+
+    #[test]
+    fn a_last_event_id_is_a_place_or_the_end_or_refused() {
+        let read = |id: &'static str| {
+            Position::read(&HeaderMap::from_iter([("last-event-id".parse().unwrap(), HeaderValue::from_static(id))]))
+        };
+        assert_eq!(Position::read(&HeaderMap::new()), Some(Position::Start));
+        assert_eq!(read(""), Some(Position::Start));
+        assert_eq!(read("0"), Some(Position::Start));
+        assert_eq!(read("12"), Some(Position::After(Place(12))));
+        assert_eq!(read("12-end"), Some(Position::End(Place(12))));
+        for wrong in ["-1", "1.5", "x", "12-", "99999999999", "+3"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_the_hosts_by_which_the_client_came() {
+        let of = |uri: &'static str, pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            origin(&Uri::from_static(uri), &pairs.collect())
+        };
+        assert_eq!(of("/a", &[("host", "localhost:3000")]).as_deref(), Some("http://localhost:3000"));
+        assert_eq!(of("https://a.example/x", &[]).as_deref(), Some("https://a.example"));
+        assert_eq!(
+            of("/a", &[("host", "a.example"), ("x-forwarded-proto", "https, http")]).as_deref(),
+            Some("https://a.example")
+        );
+        assert_eq!(of("/a", &[]), None);
+        assert_eq!(of("/a", &[("host", "a\"b")]), None);
+    }
+}
