@@ -18,3 +18,4 @@ mod security;
 mod serving;
 mod steps;
 mod streaming;
+mod streaming_faults;
