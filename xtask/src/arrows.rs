@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onward-scheduler", &["onward-core"]),
     ("onward-sqlite", &["onward-core"]),
     ("onward-testing", &["onward-core"]),
+    ("onward-client", &["onward-protocol"]),
     ("onward", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite"]),
 ];
 
@@ -21,6 +22,7 @@ const BANNED: &[(&str, &[&str])] = &[
     ("onward-scheduler", &["axum", "hyper", "http", "rusqlite", "onward-protocol"]),
     ("onward-sqlite", &["axum", "hyper", "http", "onward-scheduler", "onward-protocol"]),
     ("onward-testing", &["axum", "hyper", "rusqlite", "onward-scheduler"]),
+    ("onward-client", &["axum", "rusqlite", "onward-core", "onward-scheduler"]),
 ];
 
 /// Crates whose own sources must not name these: the compiler would not notice.

@@ -39,6 +39,7 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
         }
     })?;
     step(&mut took, "documentation tests", || cargo(&["test", "--locked", "--workspace", "--doc"], &[]))?;
+    step(&mut took, "node", || crate::node::check(&[]))?;
     step(&mut took, "documentation", || {
         cargo(&["doc", "--locked", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
     })?;

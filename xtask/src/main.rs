@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod check;
+mod node;
 mod tidy;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ const TASKS: &[Task] = &[
     ("test", "format, lints, arrows, every test, docs: what CI runs", check::all),
     ("arrows", "which crate may depend on which", arrows::check),
     ("tidy", "sizes of files, and their first lines", tidy::check),
+    ("node", "the TypeScript client, the conformance cases and the pages", node::check),
     ("bench", "the benchmarks, with ratios against controls of the same run", bench::run),
 ];
 

@@ -1,4 +1,4 @@
-//! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | startup] [--quick]`.
+//! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | stream | startup] [--quick]`.
 //!
 //! The server runs in a process of its own, so that its CPU time and writes are its own; the load comes from this one,
 //! on the same machine.
@@ -18,6 +18,7 @@ mod server;
 mod sleep;
 mod startup;
 mod store;
+mod stream;
 mod wal;
 
 use std::{path::PathBuf, time::Duration};
@@ -65,6 +66,9 @@ fn main() {
         }
         if is("sleep") {
             sleep::run(&setup, &mut aims).await;
+        }
+        if is("stream") {
+            stream::run(&setup, &mut aims).await;
         }
         if is("startup") {
             startup::run(&setup, &mut aims).await;

@@ -37,6 +37,43 @@ struct Sleep {
     ms: u64,
 }
 
+/// Waits for an event, and answers with the time that it tells.
+async fn event(step: Step) -> Result<String, StepError> {
+    let event = step.wait_for_event::<Value>("wait", "bench/go").matching("data.id").await?;
+    Ok(event.map_or_else(String::new, |event| event.data["at"].to_string()))
+}
+
+#[derive(serde::Deserialize)]
+struct Chunks {
+    n: u32,
+    ms: u64,
+}
+
+/// Streams the time, again and again; with no pause, as fast as the store keeps.
+async fn chunks(step: Step, Query(chunks): Query<Chunks>) -> Result<&'static str, StepError> {
+    step.run("stream", async || {
+        let stream = step.stream();
+        let mut tick = tokio::time::interval(std::time::Duration::from_millis(chunks.ms.max(1)));
+        for number in 0..chunks.n {
+            if chunks.ms > 0 {
+                tick.tick().await;
+            } else if number % 100 == 99 {
+                stream.flush().await;
+            }
+            stream.push(&micros());
+        }
+        Ok::<_, StepError>(())
+    })
+    .await?;
+    Ok("done")
+}
+
+/// The same by hand: one chunk of an ordinary handler.
+async fn plain_sse() -> impl axum::response::IntoResponse {
+    let chunk = format!("event: inngest.stream\ndata: {{\"data\":{}}}\n\n", micros());
+    ([("content-type", "text/event-stream")], chunk)
+}
+
 /// Serves until it is killed.
 pub(crate) async fn serve(address: &str, directory: &str) {
     let directory = Path::new(directory);
@@ -58,10 +95,6 @@ pub(crate) async fn serve(address: &str, directory: &str) {
         let deadline = start + sleep.ms * 1000;
         record.lock().saturating_record(micros().saturating_sub(deadline));
         Ok::<_, StepError>("awake")
-    };
-    let event = async |step: Step| {
-        let event = step.wait_for_event::<Value>("wait", "bench/go").matching("data.id").await?;
-        Ok::<_, StepError>(event.map_or_else(String::new, |event| event.data["at"].to_string()))
     };
     let curve = async |step: Step| {
         let mut took = Vec::new();
@@ -85,6 +118,8 @@ pub(crate) async fn serve(address: &str, directory: &str) {
         .merge(onward.route("/steps/3", get(async |step: Step| steps(&step, 3).await)))
         .merge(onward.route("/steps/10", get(async |step: Step| steps(&step, 10).await)))
         .merge(onward.route("/curve", get(curve)))
+        .route("/plain-sse", get(plain_sse))
+        .merge(onward.route("/chunks", get(chunks)))
         .merge(onward.route("/sleep", get(sleep)))
         .merge(onward.route("/event", get(event)))
         .route(

@@ -103,6 +103,11 @@ impl Error {
         matches!(&*self.0, Cause::Protocol(_))
     }
 
+    /// Whether there were more redirects than are followed.
+    pub(crate) fn is_redirect(&self) -> bool {
+        matches!(&*self.0, Cause::Transport(error) if error.is_redirect())
+    }
+
     /// The error and its sources in one line.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -107,15 +107,21 @@ mod tests {
 
     #[test]
     fn a_problem_has_what_its_body_says() {
-        let body = r#"{"type":"https://x.example/errors/run-gone.md","title":"No","detail":"because","instance":"/r/1"}"#;
+        let body =
+            r#"{"type":"https://x.example/errors/run-gone.md","title":"No","detail":"because","instance":"/r/1"}"#;
         let problem = read(410, "Application/Problem+json; charset=utf-8", body);
-        assert_eq!((problem.code(), problem.instance(), problem.status().as_u16()), (Some("run-gone"), Some("/r/1"), 410));
+        assert_eq!(
+            (problem.code(), problem.instance(), problem.status().as_u16()),
+            (Some("run-gone"), Some("/r/1"), 410)
+        );
         assert_eq!(problem.to_string(), "No (410): because");
     }
 
     #[test]
     fn another_body_leaves_the_status() {
-        for (media, body) in [("text/html", "<h1>"), ("application/problem+json", "[]"), ("application/problem+json", "{")] {
+        for (media, body) in
+            [("text/html", "<h1>"), ("application/problem+json", "[]"), ("application/problem+json", "{")]
+        {
             let problem = read(404, media, body);
             assert_eq!((problem.code(), problem.kind(), problem.title()), (None, "about:blank", "Not Found"));
         }

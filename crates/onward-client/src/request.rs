@@ -150,8 +150,17 @@ impl Caller {
 
 /// Headers that are about one request's body or connection, or about asking once.
 fn is_once(name: &HeaderName) -> bool {
-    const ONCE: [&str; 9] =
-        ["accept", "connection", "expect", "idempotency-key", "last-event-id", "prefer", "range", "te", "transfer-encoding"];
+    const ONCE: [&str; 9] = [
+        "accept",
+        "connection",
+        "expect",
+        "idempotency-key",
+        "last-event-id",
+        "prefer",
+        "range",
+        "te",
+        "transfer-encoding",
+    ];
     let name = name.as_str();
     ONCE.contains(&name) || name.starts_with("content-") || name.starts_with("if-")
 }
@@ -169,7 +178,8 @@ mod tests {
     use super::{Call, Caller, redacted, sealed::Sealed};
 
     fn post() -> Call {
-        let request = http::Request::post("http://h:1/call").header("authorization", "a").header("idempotency-key", "k");
+        let request =
+            http::Request::post("http://h:1/call").header("authorization", "a").header("idempotency-key", "k");
         let request = request.header("content-type", "text/plain").header("if-match", "x").header("prefer", "wait=1");
         request.body("x").unwrap().into_call().unwrap()
     }

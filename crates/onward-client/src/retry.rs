@@ -51,8 +51,10 @@ mod tests {
     #[test]
     fn delays_double_up_to_the_longest_and_run_out() {
         let policy = RetryPolicy::default();
-        let longest: Vec<_> =
-            (0..).map_while(|attempts| policy.delay_after(attempts, Draw(0.0))).map(|delay| delay.as_millis()).collect();
+        let longest: Vec<_> = (0..)
+            .map_while(|attempts| policy.delay_after(attempts, Draw(0.0)))
+            .map(|delay| delay.as_millis())
+            .collect();
         assert_eq!(longest, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000, 10_000]);
     }
 
