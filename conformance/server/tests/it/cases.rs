@@ -41,7 +41,12 @@ struct ExpectedResponse {
 
 fn hashed(step: Option<&str>) -> Option<String> {
     let hash = Sha1::digest(step?.as_bytes());
-    Some(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(
+        hash.iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+            .collect(),
+    )
 }
 
 /// Serves the endpoints while something is done, and gives its URL.

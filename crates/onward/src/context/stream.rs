@@ -98,16 +98,6 @@ impl StreamState {
         }
     }
 
-    /// A place for what a transactional step will say, if it says anything.
-    pub(super) fn reserve(&mut self) -> Option<Place> {
-        self.told.then(|| self.tail.reserve())
-    }
-
-    /// What a transactional step says, at the place that was kept for it.
-    pub(super) fn settle(&mut self, place: Place, step: StepKey, kind: FrameKind) -> Frame {
-        self.tail.settle(place, step, kind)
-    }
-
     pub(super) fn tell(&mut self) {
         self.told = true;
     }
@@ -122,11 +112,6 @@ impl StreamState {
         std::mem::take(&mut self.pending)
     }
 
-    /// Puts frames back that wait for the next checkpoint.
-    pub(super) fn put(&mut self, frames: Vec<Frame>) {
-        self.pending = frames;
-    }
-
     /// A checkpoint with frames was submitted.
     pub(super) fn submitted(&mut self, frames: &[Frame]) {
         self.writing += usize::from(!frames.is_empty());
@@ -136,6 +121,25 @@ impl StreamState {
     pub(super) fn written(&mut self, frames: &[Frame]) {
         self.writing -= usize::from(!frames.is_empty());
         self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// What transactional steps need: a place that is given away before it is known what they say.
+#[cfg(feature = "sqlite")]
+impl StreamState {
+    /// A place for what a transactional step will say, if it says anything.
+    pub(super) fn reserve(&mut self) -> Option<Place> {
+        self.told.then(|| self.tail.reserve())
+    }
+
+    /// What a transactional step says, at the place that was kept for it.
+    pub(super) fn settle(&mut self, place: Place, step: StepKey, kind: FrameKind) -> Frame {
+        self.tail.settle(place, step, kind)
+    }
+
+    /// Puts frames back that wait for the next checkpoint.
+    pub(super) fn put(&mut self, frames: Vec<Frame>) {
+        self.pending = frames;
     }
 }
 

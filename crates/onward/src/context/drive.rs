@@ -1,0 +1,220 @@
+//! What the driver of an execution asks of its context: what has become durable, what is due, how it stands, its end.
+
+use super::{
+    Ack, Arc, Checkpoint, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, Standing, StepError, StepKind,
+    StoreError, TaskContext, Then, Timestamp, Written,
+};
+
+impl Context {
+    /// Whether the store knows the run.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.state.lock().lease.is_some()
+    }
+
+    /// Remembers whom to wake when the run is cancelled, and tells why the execution cannot go on, if it cannot.
+    pub(crate) fn poll_halted(&self, cx: &TaskContext<'_>) -> Poll<Halt> {
+        let mut state = self.state.lock();
+        state.driver = Some(cx.waker().clone());
+        state.halted.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Why the execution cannot go on, if it cannot.
+    pub(crate) fn halted(&self) -> Option<Halt> {
+        self.state.lock().halted.take()
+    }
+
+    /// Looks which checkpoints have become durable. Whether any has.
+    pub(crate) fn poll_acks(&self, cx: &mut TaskContext<'_>) -> bool {
+        let (mut woken, mut written) = (Vec::new(), Vec::new());
+        let mut state = self.state.lock();
+        let mut progress = false;
+        while let Some(under_way) = state.acks.front_mut() {
+            let Poll::Ready(answer) = under_way.ack.as_mut().poll(cx) else { break };
+            progress = true;
+            let Some(Written { key, frames, .. }) = state.acks.pop_front() else { break };
+            state.stream.written(&frames);
+            match answer {
+                Ok(done) => {
+                    if let Some(key) = key {
+                        state.machine.durable(key);
+                    }
+                    written.extend(frames);
+                    state.nudged |= done.woken.iter().any(|woken| woken.run_id == self.run_id);
+                    woken.extend(done.woken);
+                }
+                Err(error) => state.halted = Some(Halt::of(error)),
+            }
+        }
+        drop(state); // what is woken may be this run, which takes the lock
+        self.publish(&written);
+        if !woken.is_empty() {
+            self.shared.scheduler.woken(&woken);
+        }
+        progress
+    }
+
+    /// The execution cannot go on.
+    pub(crate) fn halt(&self, halt: Halt) {
+        self.state.lock().halted = Some(halt);
+    }
+
+    /// The lease under which the run is written, if the store knows the run.
+    pub(crate) fn lease_held(&self) -> Option<Lease> {
+        self.state.lock().lease
+    }
+
+    /// Lets go of the places where the process can reach this execution.
+    pub(crate) fn detach(&self) {
+        let (attached, acks) = {
+            let mut state = self.state.lock();
+            state.driver = None;
+            (state.attached.take(), std::mem::take(&mut state.acks))
+        };
+        drop(attached);
+        if !acks.is_empty() {
+            // Whom they woke is told, though nobody waits for them.
+            let (shared, run_id) = (Arc::clone(&self.shared), self.run_id);
+            self.shared.tasks.spawn("acknowledgements", async move {
+                for Written { ack, frames, .. } in acks {
+                    if let Ok(done) = ack.await {
+                        shared.scheduler.woken(&done.woken);
+                        shared.hub.publish(run_id, &frames);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Offers the next completed step to the handler. Whether the handler should be polled.
+    pub(crate) fn offer(&self, cx: &TaskContext<'_>) -> Offer {
+        let mut state = self.state.lock();
+        let offer = state.machine.offer();
+        if let Offer::Step(key) = offer {
+            state.wake(key, Some(cx));
+        }
+        offer
+    }
+
+    /// Lets what comes after an entry that the handler no longer asks for through.
+    pub(crate) fn skip(&self) {
+        tracing::warn!(run_id = %self.run_id, "the journal has a step that the handler did not ask for again");
+        self.state.lock().machine.skip();
+    }
+
+    /// Ends the waits whose time has come. Whether there were any.
+    ///
+    /// What came for a wait before its time was over counts, however late the run gets to see it: so a wait for a fact
+    /// ends by time when it is known that nothing came.
+    pub(crate) fn fire(self: &Arc<Self>, cx: &TaskContext<'_>) -> bool {
+        let now = self.now();
+        let mut state = self.state.lock();
+        if state.machine.next_wake().is_none_or(|at| at > now) {
+            return false;
+        }
+        let mut progress = false;
+        for (key, kind, until) in state.machine.due(now) {
+            if kind == StepKind::Sleep || until <= state.fetched_at {
+                self.end_wait(&mut state, key, kind, now);
+                progress = true;
+            } else {
+                state.nudged = true;
+            }
+        }
+        for key in state.machine.retries_due(now) {
+            state.wake(key, Some(cx));
+            progress = true;
+        }
+        progress
+    }
+
+    /// Remembers whom to wake when something happens from outside, and tells how the execution stands.
+    pub(crate) fn standing(&self, cx: &TaskContext<'_>) -> Standing {
+        let mut state = self.state.lock();
+        if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+        let idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
+        // What is past its time waits for deliveries to be read, and not for time.
+        let wake = state.machine.next_wake();
+        let overdue = wake.is_some_and(|at| at <= self.now());
+        let next_wake = match (wake.filter(|_| !overdue), self.timeout_at) {
+            (Some(wake), Some(timeout)) => Some(wake.min(timeout)),
+            (wake, timeout) => wake.or(timeout),
+        };
+        Standing {
+            quiescent: idle && state.machine.is_waiting() && !state.nudged && !overdue,
+            nudged: state.nudged,
+            asynchronous: state.asynchronous && state.acks.is_empty() && state.gate.is_none(),
+            next_wake,
+        }
+    }
+
+    /// Whether deliveries may have come since the last look.
+    pub(crate) fn take_nudge(&self) -> bool {
+        std::mem::take(&mut self.state.lock().nudged)
+    }
+
+    /// Waits until no transaction keeps checkpoints back. A last checkpoint must come after what it commits.
+    pub(crate) async fn ungated(&self) {
+        loop {
+            let opened = self.ungated.notified();
+            if self.state.lock().gate.is_none() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Ends the execution with a last checkpoint; the future is its acknowledgement.
+    pub(crate) fn finish(self: &Arc<Self>, entries: Vec<Entry>, then: Then) -> Ack {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let start = state.lease.is_none();
+        let Some(lease) = self.lease(&mut state) else {
+            return Box::pin(async { Err(StoreError::Unavailable("this node has not joined its store".into())) });
+        };
+        let mut checkpoint = Checkpoint::new(lease, now);
+        checkpoint.start = start.then(|| self.new_run());
+        checkpoint.settled = state.take_settled();
+        checkpoint.frames = state.take_frames();
+        checkpoint.entries = entries;
+        checkpoint.then = then;
+        let (frames, hub, run_id) = (checkpoint.frames.clone(), Arc::clone(&self.shared.hub), self.run_id);
+        let ack = self.shared.store.checkpoint(checkpoint);
+        if frames.is_empty() {
+            return ack;
+        }
+        Box::pin(async move {
+            let done = ack.await?;
+            hub.publish(run_id, &frames);
+            Ok(done)
+        })
+    }
+
+    /// The handler failed outside its steps: what to append, and when it is tried again.
+    pub(crate) fn fail_handler(&self, error: &StepError) -> (Entry, Option<Timestamp>) {
+        let policy = self.endpoint.options.retry;
+        let draw = Draw(rand::random());
+        self.state.lock().machine.fail_handler(error.to_payload(), &policy, self.now(), draw)
+    }
+
+    /// Whether everyone who waits must find the outcome stored before anyone gets it.
+    pub(crate) fn is_asynchronous(&self) -> bool {
+        self.state.lock().asynchronous
+    }
+
+    pub(crate) fn set_asynchronous(&self) {
+        self.state.lock().asynchronous = true;
+    }
+
+    /// Whether a step's closure is running or a checkpoint is under way: dropping the handler now would waste work.
+    pub(crate) fn has_work(&self) -> bool {
+        let state = self.state.lock();
+        state.lease.is_some() || state.running > 0 || !state.acks.is_empty()
+    }
+
+    /// Tells the rest of the process how the run ended.
+    pub(crate) fn announce(&self, outcome: &Arc<Outcome>) {
+        self.shared.hub.finish(self.run_id, Arc::clone(outcome));
+    }
+}
