@@ -106,7 +106,12 @@ async fn readers_of_a_server_that_is_killed_again_and_again_see_each_chunk_once(
             let ended = loop {
                 tokio::select! {
                     received = stream.next() => {
-                        let received = received.expect("a response comes last").unwrap();
+                        let received = match received.expect("a response comes last") {
+                            Ok(received) => received,
+                            // The kill met the request itself: there is no run that the client knows of.
+                            Err(error) if readers.is_empty() && error.is_transient() => break true,
+                            Err(error) => panic!("run {runs}: {error}"),
+                        };
                         if let Frame::RedirectInfo { url, .. } = &received.frame && readers.is_empty() {
                             for _ in 0..2 {
                                 readers.spawn(wander(url.clone(), StdRng::seed_from_u64(draws.random())));
@@ -127,6 +132,9 @@ async fn readers_of_a_server_that_is_killed_again_and_again_see_each_chunk_once(
             program = Some(Program::start(&address, folder.path()));
         };
         assert!(ended, "run {runs} ended in {kills} kills");
+        if readers.is_empty() {
+            continue;
+        }
         let mut all = vec![first];
         while let Some(reader) = readers.join_next().await {
             all.push(reader.unwrap());

@@ -107,6 +107,8 @@ async fn a_client_that_follows_no_redirects_goes_round_all_the_same() {
         }
     })
     .await;
+    // Who makes an HTTP client by hand chooses its TLS, too. Another test may have done so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let client = fast().http_client(http).build().unwrap();
     assert_eq!(client.wait_at(&server.at(LOCATION)).await.unwrap().body(), "out");

@@ -1,6 +1,6 @@
 //! P8: what a run streams, and who reads it when.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -22,7 +22,7 @@ use crate::support::{App, Count, text};
 struct Connection {
     body: Body,
     parser: Parser,
-    events: std::collections::VecDeque<Event>,
+    events: VecDeque<Event>,
 }
 
 impl Connection {
@@ -40,7 +40,7 @@ impl Connection {
             let (parts, body) = response.into_parts();
             return Err(Response::from_parts(parts, body.collect().await.unwrap().to_bytes()));
         }
-        Ok(Self { body: response.into_body(), parser: Parser::default(), events: Default::default() })
+        Ok(Self { body: response.into_body(), parser: Parser::default(), events: VecDeque::default() })
     }
 
     /// The next event; `None` at the end.
@@ -311,9 +311,9 @@ async fn a_chunk_that_cannot_be_streamed_is_the_steps_error_and_outside_of_steps
             async move {
                 let push = async || {
                     if large {
-                        step.stream().push(&"x".repeat(300_000))
+                        step.stream().push(&"x".repeat(300_000));
                     } else {
-                        step.stream().push(&Stubborn)
+                        step.stream().push(&Stubborn);
                     }
                     Ok::<_, StepError>(())
                 };
