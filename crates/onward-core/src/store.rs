@@ -264,8 +264,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What has come for a run's waiting steps and was not yet taken, oldest first.
     fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>>;
 
-    /// The frames of a run's stream after a place, in order, at most about `limit` of them (what was written at once
-    /// comes at once): none where there are none, or no such run.
+    /// The frames of a run's stream after a place, in order: about `limit` of them at most (what was written at once
+    /// comes at once), and fewer where they are large, but at least one if there is one. None where there is no such
+    /// run.
     fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>>;
 
     /// A run without its journal; `None` where there is none.

@@ -69,6 +69,11 @@ impl Counting {
         }
     }
 
+    /// The run has ended: what is neither committed nor rolled back never will be, and does not count.
+    pub fn end(&mut self) {
+        self.gone.extend(std::mem::take(&mut self.open).into_values().flatten());
+    }
+
     /// Whether a frame that was looked at still counts.
     pub fn counts(&self, frame: &Frame) -> bool {
         !self.gone.contains(&frame.place)
@@ -99,13 +104,9 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// The state that a log tells.
-    pub fn replay(frames: &[Frame]) -> Self {
-        let mut tail = Self::default();
-        for frame in frames {
-            tail.fold(frame.step, &frame.kind);
-        }
-        tail
+    /// Takes the next frame of a log into account.
+    pub fn replay(&mut self, frame: &Frame) {
+        self.fold(frame.step, &frame.kind);
     }
 
     /// The next frame, which says this of this step.

@@ -53,12 +53,15 @@ impl Live {
     pub(crate) fn publish(&self, frames: &[Frame]) {
         let Some(last) = frames.last() else { return };
         let mut recent = self.recent.lock();
-        // Why: after a gap (frames that another process wrote) what came before is no beginning any more.
-        let follows = recent.frames.back().is_none_or(|newest| newest.place.next() == frames[0].place);
-        if !follows {
-            *recent = Recent::default();
-        }
         for frame in frames {
+            let newest = recent.frames.back().map(|newest| newest.place);
+            if newest.is_some_and(|newest| frame.place <= newest) {
+                continue; // it was told of later ones first: the store has it
+            }
+            // Why: after a gap (frames that another process wrote) what came before is no beginning any more.
+            if newest.is_some_and(|newest| frame.place != newest.next()) {
+                *recent = Recent::default();
+            }
             recent.bytes += size(frame);
             recent.frames.push_back(frame.clone());
         }
@@ -79,12 +82,9 @@ impl Live {
             return Seen::Nothing;
         }
         let recent = self.recent.lock();
-        match recent.frames.front() {
-            Some(first) if first.place <= place.next() => {
-                Seen::Frames(recent.frames.iter().filter(|frame| frame.place > place).cloned().collect())
-            }
-            _ => Seen::Behind,
-        }
+        let is_kept = recent.frames.front().is_some_and(|first| first.place <= place.next());
+        let frames: Vec<_> = recent.frames.iter().filter(|frame| is_kept && frame.place > place).cloned().collect();
+        if frames.is_empty() { Seen::Behind } else { Seen::Frames(frames) }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Place> {
@@ -115,6 +115,18 @@ mod tests {
         live.publish(&[frame(9)]);
         assert_eq!(live.after(Place(4)), Seen::Behind, "frames in between were written elsewhere");
         assert_eq!(live.after(Place(8)), Seen::Frames(vec![frame(9)]));
+    }
+
+    #[test]
+    fn frames_that_are_told_late_or_with_a_gap_never_hide_others() {
+        let live = Live::default();
+        live.publish(&[frame(5)]);
+        live.publish(&[frame(3), frame(4)]);
+        assert_eq!(live.after(Place(4)), Seen::Frames(vec![frame(5)]));
+        assert_eq!(live.after(Place(2)), Seen::Behind, "the store has them");
+        live.publish(&[frame(6), frame(8)]);
+        assert_eq!(live.after(Place(6)), Seen::Behind);
+        assert_eq!(live.after(Place(7)), Seen::Frames(vec![frame(8)]));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::{
     row::{self, RECORD_COLUMNS, Slot},
 };
 
+/// About how many bytes of frames are read at once, however many are asked for: readers may be many, and slow.
+const FRAMES_BYTES: usize = 512 * 1024;
+
 /// A run's rows of entries.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
@@ -89,13 +92,14 @@ fn frames_of(conn: &Connection, key: i64, after: Place, limit: usize) -> rusqlit
     )?;
     let first = row::request_place(key);
     let mut rows = select.query([first, row::frame_place(key, after.next()), row::request_place(key + 1)])?;
-    let mut frames = Vec::new();
+    let (mut frames, mut bytes) = (Vec::new(), 0);
     while let Some(columns) = rows.next()? {
         let data = columns.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        bytes += data.len();
         let piece = stream::format::decode(row::first_frame(columns.get(0)?), data)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, Box::new(error)))?;
         frames.extend(piece.into_iter().filter(|frame| frame.place > after));
-        if frames.len() >= limit {
+        if frames.len() >= limit || bytes >= FRAMES_BYTES {
             break;
         }
     }

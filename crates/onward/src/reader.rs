@@ -22,7 +22,7 @@ use crate::{durable::DurableBody, onward::Shared, record::decode_response};
 /// What keeps a connection open while nothing is said.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 /// How often the store is looked at in case another process writes the run.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How many frames are read at once: what a slow reader costs in memory.
 const PAGE: usize = 256;
 /// What comes after the place in the id of a response frame.
@@ -31,6 +31,8 @@ const END: &str = "-end";
 /// Where a reader is in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
+    /// It began the run: it gets all, also what is rolled back before its connection takes anything.
+    Beginning,
     /// It has seen nothing.
     Start,
     /// It has seen all up to this frame.
@@ -61,7 +63,7 @@ impl Position {
 
     const fn place(self) -> Place {
         match self {
-            Self::Start => Place(0),
+            Self::Beginning | Self::Start => Place(0),
             Self::After(place) | Self::End(place) => place,
         }
     }
@@ -75,21 +77,20 @@ pub(crate) async fn respond<B>(
     url: String,
 ) -> Response<DurableBody<B>> {
     let refused = |code| Problem::new(code).into_response().map(DurableBody::kept);
-    match check(shared, run_id, position).await {
-        Ok(None) => {}
-        Ok(Some(code)) => return refused(code),
+    let ended = match check(shared, run_id, position).await {
+        Ok(Some(ended)) => ended,
+        Ok(None) => return refused(Code::StreamPositionUnknown),
         Err(StoreError::RunNotFound) => return refused(Code::RunGone),
         Err(error) => {
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a stream cannot be read");
             return refused(Code::StoreUnavailable);
         }
+    };
+    if ended && matches!(position, Position::End(_)) {
+        return nothing_more();
     }
-    if let Position::End(_) = position {
-        let mut response = Response::new(DurableBody::kept(Bytes::new()));
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        return response;
-    }
-    let mut response = Response::new(DurableBody::stream(Reader::new(shared, run_id, position, &url).bytes()));
+    let reader = Reader::new(shared, run_id, position, &url, ended);
+    let mut response = Response::new(DurableBody::stream(reader.bytes()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
@@ -98,18 +99,25 @@ pub(crate) async fn respond<B>(
     response
 }
 
-/// Why a reader cannot go on from where it says it is, if it cannot.
-async fn check(shared: &Shared, run_id: RunId, position: Position) -> Result<Option<Code>, StoreError> {
+/// The answer to a reader who has seen all, the response too.
+pub(crate) fn nothing_more<B>() -> Response<DurableBody<B>> {
+    let mut response = Response::new(DurableBody::kept(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// Whether the run has ended; `None` where the stream has no frame at which the reader says it is.
+async fn check(shared: &Shared, run_id: RunId, position: Position) -> Result<Option<bool>, StoreError> {
     let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
     let place = position.place();
     if place > Place(0) {
         let at = shared.store.frames(run_id, Place(place.0 - 1), 1).await?;
         if at.first().is_none_or(|frame| frame.place != place) {
-            return Ok(Some(Code::StreamPositionUnknown));
+            return Ok(None);
         }
     }
-    let is_end = matches!(position, Position::End(_));
-    Ok((is_end && !record.status.is_final()).then_some(Code::StreamPositionUnknown))
+    // Who has the response of a failed run that is tried again goes on where that ended.
+    Ok(Some(record.status.is_final()))
 }
 
 /// One connection that reads a stream.
@@ -128,9 +136,9 @@ struct Reader {
 }
 
 enum Phase {
-    /// It has seen nothing: what no longer counts is to be left out.
-    Fresh,
-    /// It reads what was there when it came.
+    /// It has seen nothing: what no longer counts is to be left out. Whether the run had ended when it came.
+    Fresh { ended: bool },
+    /// It reads what is in the store: up to a place, what counts; after it, all.
     Backlog { until: Place, counting: Counting },
     /// It reads whatever comes.
     Following,
@@ -141,9 +149,9 @@ enum Phase {
 }
 
 impl Reader {
-    fn new(shared: &Arc<Shared>, run_id: RunId, position: Position, url: &str) -> Self {
+    fn new(shared: &Arc<Shared>, run_id: RunId, position: Position, url: &str, ended: bool) -> Self {
         let at = position.place();
-        let phase = if position == Position::Start { Phase::Fresh } else { Phase::Following };
+        let phase = if position == Position::Start { Phase::Fresh { ended } } else { Phase::behind() };
         let metadata = sse::Frame::Metadata { run_id: run_id.to_string() };
         let redirect = sse::Frame::RedirectInfo { run_id: run_id.to_string(), url: url.to_owned() };
         let id = at.0.to_string();
@@ -162,7 +170,8 @@ impl Reader {
 
     /// The bytes of the answer, made when the connection can take them.
     fn bytes(self) -> BoxStream<'static, Bytes> {
-        stream::unfold(self, async |mut reader| reader.next().await.map(|bytes| (Bytes::from(bytes), reader))).boxed()
+        let next = async |mut reader: Self| reader.next().await.map(|bytes| (Bytes::from(bytes), reader));
+        stream::unfold(self, next).fuse().boxed()
     }
 
     async fn next(&mut self) -> Option<String> {
@@ -186,10 +195,16 @@ impl Reader {
         loop {
             match &mut self.phase {
                 Phase::Done => return Ok(None),
-                Phase::Fresh => self.phase = self.look().await?,
-                Phase::Backlog { until, counting } if self.at < *until => {
+                Phase::Fresh { ended } => {
+                    let ended = *ended;
+                    self.phase = self.look(ended).await?;
+                }
+                Phase::Backlog { until, counting } => {
                     let page = self.shared.store.frames(self.run_id, self.at, PAGE).await?;
-                    let Some(last) = page.last() else { return Err(StoreError::RunNotFound) };
+                    let Some(last) = page.last() else {
+                        self.phase = Phase::Following;
+                        continue;
+                    };
                     self.at = last.place;
                     // What came since the look is read like the rest: all of it counts for who was there.
                     let page: Vec<_> =
@@ -198,7 +213,6 @@ impl Reader {
                         return Ok(Some(write(&page)));
                     }
                 }
-                Phase::Backlog { .. } => self.phase = Phase::Following,
                 Phase::Following | Phase::Ending(_) => {
                     if let Some(text) = self.follow().await? {
                         return Ok(Some(text));
@@ -219,11 +233,16 @@ impl Reader {
     }
 
     /// Looks at all that is there, a page at a time, to learn what still counts of it.
-    async fn look(&self) -> Result<Phase, StoreError> {
+    async fn look(&self, ended: bool) -> Result<Phase, StoreError> {
         let (mut counting, mut until) = (Counting::default(), Place(0));
         loop {
             let page = self.shared.store.frames(self.run_id, until, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(Phase::Backlog { until, counting }) };
+            let Some(last) = page.last() else {
+                if ended {
+                    counting.end();
+                }
+                return Ok(Phase::Backlog { until, counting });
+            };
             until = last.place;
             for frame in &page {
                 counting.look(frame);
@@ -235,6 +254,7 @@ impl Reader {
     async fn follow(&mut self) -> Result<Option<String>, StoreError> {
         let frames = match self.live.after(self.at) {
             Seen::Frames(frames) => frames,
+            // Why: what the store has is all there is; nothing may be left out before the response.
             Seen::Nothing if matches!(self.phase, Phase::Following) => return Ok(None),
             Seen::Nothing | Seen::Behind => self.shared.store.frames(self.run_id, self.at, PAGE).await?,
         };
@@ -269,9 +289,16 @@ impl Reader {
         if let Some(outcome) = record.outcome {
             self.phase = Phase::Ending(Arc::new(outcome));
         } else if !self.shared.store.frames(self.run_id, self.at, 1).await?.is_empty() {
-            self.phase = Phase::Backlog { until: self.at.next(), counting: Counting::default() };
+            self.phase = Phase::behind();
         }
         Ok(Waited::Again)
+    }
+}
+
+impl Phase {
+    /// It reads what it has missed: all of that.
+    fn behind() -> Self {
+        Self::Backlog { until: Place(0), counting: Counting::default() }
     }
 }
 

@@ -12,7 +12,7 @@ use onward_core::{
     BoxFuture, RunId, StoreError,
     run::Status,
     store::Lease,
-    stream::{Frame, Place},
+    stream::{Place, Tail},
 };
 use onward_scheduler::Attached;
 use tokio::sync::oneshot;
@@ -80,7 +80,7 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endp
         return give_back(&shared, lease, &error);
     };
     let streamed = match read_all(&shared, lease.run_id, loaded.streamed).await {
-        Ok(frames) => StreamState::replay(&frames, request.streams()),
+        Ok(tail) => StreamState::replay(tail, request.streams()),
         Err(error) => return give_back(&shared, lease, &error),
     };
     let context = Context::replay(Arc::clone(&shared), endpoint, lease, &mut loaded, loaded_at, kept, streamed);
@@ -93,19 +93,20 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endp
     start(shared, context, &request, loaded.journal.len()).await;
 }
 
-/// What a run has streamed.
-async fn read_all(shared: &Shared, run_id: RunId, last: Place) -> Result<Vec<Frame>, StoreError> {
+/// What a run has streamed, as far as it matters for how it goes on.
+async fn read_all(shared: &Shared, run_id: RunId, last: Place) -> Result<Tail, StoreError> {
     const PAGE: usize = 4_096;
-    let mut frames: Vec<Frame> = Vec::new();
-    while frames.last().map_or(Place(0), |frame| frame.place) < last {
-        let after = frames.last().map_or(Place(0), |frame| frame.place);
-        let page = shared.store.frames(run_id, after, PAGE).await?;
+    let mut tail = Tail::default();
+    while tail.last() < last {
+        let page = shared.store.frames(run_id, tail.last(), PAGE).await?;
         if page.is_empty() {
             return Err(StoreError::Corrupt("frames of the stream are missing".into()));
         }
-        frames.extend(page);
+        for frame in &page {
+            tail.replay(frame);
+        }
     }
-    Ok(frames)
+    Ok(tail)
 }
 
 async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecord, entries: usize) {

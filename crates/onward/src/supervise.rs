@@ -109,7 +109,7 @@ where
 
 /// A handler's response with its whole body, or how the run ends without one. A body takes no longer than the run may,
 /// and ends when the run is cancelled.
-async fn collect<B, T>(context: &Context, response: Response<B>) -> Result<Response<Bytes>, Ended<T>>
+async fn collect<B, T>(context: &Arc<Context>, response: Response<B>) -> Result<Response<Bytes>, Ended<T>>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
@@ -123,6 +123,9 @@ where
     let mut body = pin!(Limited::new(body, limit).collect());
     let mut timeout = context.timeout_at.map(|at| context.shared.clock.sleep_until(at));
     poll_fn(|cx| {
+        // What the handler has streamed does not wait for its response's body.
+        context.write_frames();
+        context.poll_acks(cx);
         let polled = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx)));
         let polled = match polled {
             Ok(polled) => polled,

@@ -6,7 +6,7 @@ use onward_core::{
     journal::format,
     run::{NewRun, Outcome},
     store::{Checkpoint, Checkpointed, Lease, Then, Woken},
-    stream::{self, FRAMES_MAX, Place},
+    stream::{self, FRAMES_MAX, Frame, FrameKind, Place},
     waiter::{Signal, Waiter},
 };
 use rusqlite::params;
@@ -26,8 +26,8 @@ pub(crate) struct Prepared {
     now: Timestamp,
     start: Option<NewRun>,
     entries: Vec<(Seq, Payload)>,
-    /// The place of the first, how many they are, and their bytes.
-    frames: Option<(Place, usize, Payload)>,
+    /// Pieces: the place of the first frame, how many there are, and their bytes.
+    frames: Vec<(Place, u32, Payload)>,
     waiters: Vec<Waiter>,
     settled: Vec<StepKey>,
     events: Vec<Event>,
@@ -43,11 +43,7 @@ pub(crate) fn prepare(checkpoint: Checkpoint) -> Prepared {
     let Checkpoint { lease, now, start, entries, frames, waiters, settled, events, signals, children, then } =
         checkpoint;
     let entries = entries.iter().map(|entry| (entry.seq, Payload::from(format::encode(entry)))).collect();
-    let frames = frames
-        .first()
-        // Frames with a gap between them get a place that follows no stream's last.
-        .map(|first| (if follow(&frames) { first.place } else { Place(0) }, frames.len()))
-        .map(|(first, count)| (first, count, Payload::from(stream::format::encode(&frames))));
+    let frames = pieces(&frames);
     let outcome = match &then {
         Then::Finish(outcome) => Payload::from(record::encode_outcome(outcome)),
         Then::Keep | Then::Suspend { .. } => Payload::default(),
@@ -88,7 +84,7 @@ impl Engine<'_> {
             }
         };
         let next = check_places(first, &checkpoint.entries)?;
-        let streamed = check_frames(streamed, checkpoint.frames.as_ref())?;
+        let streamed = check_frames(streamed, &checkpoint.frames)?;
         self.check_children(checkpoint)?;
         if let Some(new) = &checkpoint.start
             && let Some(checkpointed) = self.start(new, checkpoint)?
@@ -100,7 +96,7 @@ impl Engine<'_> {
         live.streamed = streamed;
         let key = live.key;
         self.append(key, &checkpoint.entries);
-        self.append_frames(key, checkpoint.frames.as_ref())?;
+        self.append_frames(key, &checkpoint.frames)?;
         let mut done = Checkpointed::default();
         if !checkpoint.is_alone() {
             self.effects(key, checkpoint, &mut done)?;
@@ -160,7 +156,7 @@ impl Engine<'_> {
         };
         let key = self.insert_run(new, endpoint, &position)?;
         self.append(key, &checkpoint.entries);
-        self.append_frames(key, checkpoint.frames.as_ref())?;
+        self.append_frames(key, &checkpoint.frames)?;
         let mut done = Checkpointed::default();
         if position.is_due(checkpoint.now) {
             done.woken.push(Woken { run_id, node: None });
@@ -265,22 +261,39 @@ impl Engine<'_> {
     }
 }
 
-/// Whether there is no gap between frames.
-fn follow(frames: &[stream::Frame]) -> bool {
-    frames.windows(2).all(|pair| pair[1].place == pair[0].place.next())
+/// The most frames of one row, and the most bytes of their chunks: a reader reads whole rows.
+const ROW_FRAMES: usize = 256;
+const ROW_BYTES: usize = 128 * 1024;
+
+/// Frames as rows keep them: several in one, where they follow one another.
+fn pieces(frames: &[Frame]) -> Vec<(Place, u32, Payload)> {
+    let (mut pieces, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (at, frame) in frames.iter().enumerate() {
+        bytes += if let FrameKind::Chunk(data) = &frame.kind { data.len() } else { 0 };
+        let ends = frames.get(at + 1).is_none_or(|next| next.place != frame.place.next());
+        if ends || bytes >= ROW_BYTES || at + 1 - begin >= ROW_FRAMES {
+            let piece = &frames[begin..=at];
+            let count = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            pieces.push((piece[0].place, count, Payload::from(stream::format::encode(piece))));
+            (begin, bytes) = (at + 1, 0);
+        }
+    }
+    pieces
 }
 
 /// Frames must follow the stream's last without a gap.
-fn check_frames(last: Place, frames: Option<&(Place, usize, Payload)>) -> Done<Place> {
-    let Some((first, count, _)) = frames else { return Ok(last) };
-    if *first != last.next() {
-        let why = format!("the stream's next frame is {}, not {}", last.next().0, first.0);
-        return Err(corrupt(why).into());
+fn check_frames(mut last: Place, pieces: &[(Place, u32, Payload)]) -> Done<Place> {
+    for (first, count, _) in pieces {
+        if *first != last.next() {
+            let why = format!("the stream's next frame is {}, not {}", last.next().0, first.0);
+            return Err(corrupt(why).into());
+        }
+        last = match last.0.checked_add(*count) {
+            Some(last) if last <= FRAMES_MAX => Place(last),
+            _ => return Err(crate::error::unavailable("the stream is full").into()),
+        };
     }
-    match u32::try_from(*count).ok().and_then(|count| last.0.checked_add(count)) {
-        Some(last) if last <= FRAMES_MAX => Ok(Place(last)),
-        _ => Err(crate::error::unavailable("the stream is full").into()),
-    }
+    Ok(last)
 }
 
 /// Entries must follow the journal's last without a gap.

@@ -173,11 +173,12 @@ impl Engine<'_> {
     }
 
     /// Appends to a stream: what comes together is kept together.
-    pub(super) fn append_frames(&self, key: i64, frames: Option<&(Place, usize, Payload)>) -> Done<()> {
-        let Some((first, count, data)) = frames else { return Ok(()) };
-        self.conn
-            .prepare_cached("INSERT INTO onward_frames (place, count, data) VALUES (?1, ?2, ?3)")?
-            .execute(params![row::frame_place(key, *first), i64::try_from(*count).unwrap_or(0), data.as_ref()])?;
+    pub(super) fn append_frames(&self, key: i64, pieces: &[(Place, u32, Payload)]) -> Done<()> {
+        for (first, count, data) in pieces {
+            self.conn
+                .prepare_cached("INSERT INTO onward_frames (place, count, data) VALUES (?1, ?2, ?3)")?
+                .execute(params![row::frame_place(key, *first), count, data.as_ref()])?;
+        }
         Ok(())
     }
 

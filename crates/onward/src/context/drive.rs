@@ -1,9 +1,10 @@
 //! What the driver of an execution asks of its context: what has become durable, what is due, how it stands, its end.
 
 use super::{
-    Ack, Arc, Checkpoint, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, Standing, StepError, StepKind,
-    StoreError, TaskContext, Then, Timestamp, Written,
+    Ack, Arc, Checkpoint, Checkpointed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, Standing, StepError,
+    StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
 };
+use crate::onward::Shared;
 
 impl Context {
     /// Whether the store knows the run.
@@ -68,6 +69,7 @@ impl Context {
         let (attached, acks) = {
             let mut state = self.state.lock();
             state.driver = None;
+            state.stream.end();
             (state.attached.take(), std::mem::take(&mut state.acks))
         };
         drop(attached);
@@ -175,20 +177,19 @@ impl Context {
         };
         let mut checkpoint = Checkpoint::new(lease, now);
         checkpoint.start = start.then(|| self.new_run());
+        if matches!(then, Then::Finish(_)) {
+            state.stream.roll_back_all();
+        }
         checkpoint.settled = state.take_settled();
         checkpoint.frames = state.take_frames();
         checkpoint.entries = entries;
         checkpoint.then = then;
-        let (frames, hub, run_id) = (checkpoint.frames.clone(), Arc::clone(&self.shared.hub), self.run_id);
-        let ack = self.shared.store.checkpoint(checkpoint);
-        if frames.is_empty() {
-            return ack;
+        if checkpoint.frames.is_empty() && state.acks.iter().all(|written| written.frames.is_empty()) {
+            return self.shared.store.checkpoint(checkpoint);
         }
-        Box::pin(async move {
-            let done = ack.await?;
-            hub.publish(run_id, &frames);
-            Ok(done)
-        })
+        let before = std::mem::take(&mut state.acks);
+        let shared = Arc::clone(&self.shared);
+        Box::pin(finish_stream(shared, before, checkpoint))
     }
 
     /// The handler failed outside its steps: what to append, and when it is tried again.
@@ -217,4 +218,23 @@ impl Context {
     pub(crate) fn announce(&self, outcome: &Arc<Outcome>) {
         self.shared.hub.finish(self.run_id, Arc::clone(outcome));
     }
+}
+
+/// Ends an execution that has streamed: a run must not end before all that it streamed is durable, and its readers hear
+/// of that in order.
+async fn finish_stream(
+    shared: Arc<Shared>,
+    before: VecDeque<Written>,
+    last: Checkpoint,
+) -> Result<Checkpointed, StoreError> {
+    let run_id = last.lease.run_id;
+    for Written { ack, frames, .. } in before {
+        let done = ack.await?;
+        shared.scheduler.woken(&done.woken);
+        shared.hub.publish(run_id, &frames);
+    }
+    let frames = last.frames.clone();
+    let done = shared.store.checkpoint(last).await?;
+    shared.hub.publish(run_id, &frames);
+    Ok(done)
 }

@@ -28,6 +28,10 @@ pub(crate) struct StreamState {
     bytes: usize,
     /// Checkpoints with frames that are not known to be durable.
     writing: usize,
+    /// The last frame that is.
+    durable: Place,
+    /// The execution has ended: nothing is streamed any more.
+    ended: bool,
     /// Somebody reads, or may: every step's commits and rollbacks are told, and frames need not wait for a checkpoint.
     told: bool,
     /// So many chunks outside of steps are in the log already: a replayed handler streams them again.
@@ -39,13 +43,11 @@ pub(crate) struct StreamState {
 
 impl StreamState {
     /// The stream of a replay: what attempts that were cut off have streamed no longer counts.
-    pub(crate) fn replay(frames: &[Frame], told: bool) -> Self {
-        let tail = Tail::replay(frames);
-        let skip = tail.outside_len();
-        let mut this = Self { told: told || !frames.is_empty(), skip, tail, ..Self::default() };
-        for step in this.tail.open().collect::<Vec<_>>() {
-            this.append(Some(step), FrameKind::Rollback);
-        }
+    pub(crate) fn replay(tail: Tail, told: bool) -> Self {
+        let (skip, durable) = (tail.outside_len(), tail.last());
+        let told = told || durable > Place(0);
+        let mut this = Self { tail, durable, told, skip, ..Self::default() };
+        this.roll_back_all();
         this
     }
 
@@ -119,8 +121,23 @@ impl StreamState {
 
     /// It is durable, or never will be.
     pub(super) fn written(&mut self, frames: &[Frame]) {
-        self.writing -= usize::from(!frames.is_empty());
+        let Some(last) = frames.last() else { return };
+        self.writing -= 1;
+        self.durable = self.durable.max(last.place);
         self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Nothing is streamed any more; who waits for it need not.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// What was begun and will not be ended does not count.
+    pub(super) fn roll_back_all(&mut self) {
+        for step in self.tail.open().collect::<Vec<_>>() {
+            self.append(Some(step), FrameKind::Rollback);
+        }
     }
 }
 
@@ -139,28 +156,40 @@ impl StreamState {
 
     /// Puts frames back that wait for the next checkpoint.
     pub(super) fn put(&mut self, frames: Vec<Frame>) {
+        let len = |frame: &Frame| if let FrameKind::Chunk(data) = &frame.kind { data.len() } else { 0 };
+        self.bytes = frames.iter().map(len).sum();
         self.pending = frames;
     }
 }
 
 impl Context {
-    /// Streams a chunk. What cannot be streamed is the error of its step, when its attempt ends.
-    pub(crate) fn push(&self, step: Option<StepKey>, data: Result<Payload, String>) {
+    /// Streams a chunk. What cannot be streamed is the error of its step, when its attempt ends. Whether it could be.
+    pub(crate) fn push(&self, step: Option<StepKey>, data: Result<Payload, String>) -> bool {
+        // Why: a handler's writer that is used inside a step streams for that step. A replay does not run the step.
+        let inside = || current().filter(|(context, _)| context.run_id == self.run_id).and_then(|(_, step)| step);
+        let step = step.or_else(inside);
         let mut state = self.state.lock();
-        if state.closed && step.is_none() {
-            return;
+        if state.stream.ended || state.closed && step.is_none() {
+            return true;
         }
         let pushed = data
             .map_err(|text| {
                 StepError::new(ErrorKind::Unserialisable, format!("a chunk does not become JSON: {text}"), false)
             })
             .and_then(|data| state.stream.chunk(step, data));
+        let is_pushed = pushed.is_ok();
         if let Err(error) = pushed {
             state.stream.failed.entry(step).or_insert(error);
         }
         if let Some(driver) = &state.driver {
             driver.wake_by_ref();
         }
+        is_pushed
+    }
+
+    /// The place of the last frame that was made.
+    pub(crate) fn streamed(&self) -> Place {
+        self.state.lock().stream.tail.last()
     }
 
     /// Why a step cannot be said to have streamed what it meant to.
@@ -183,20 +212,27 @@ impl Context {
         }
     }
 
-    /// Ready when no more than this many bytes of chunks wait for the store.
-    pub(crate) fn poll_written(&self, bytes_max: usize, cx: &TaskContext<'_>) -> Poll<()> {
+    /// Ready when there is room again for who streams more than the store keeps, or nobody is there to wait for.
+    pub(crate) fn poll_room(&self, cx: &TaskContext<'_>) -> Poll<()> {
         let mut state = self.state.lock();
-        let told = state.stream.told || state.asynchronous;
-        let clear = state.stream.bytes <= bytes_max && (bytes_max > 0 || state.stream.writing == 0);
-        if clear || !told && state.stream.bytes <= WAITING_BYTES_MAX / 2 {
+        let stream = &state.stream;
+        if stream.ended || stream.bytes <= WAITING_BYTES_MAX / 4 && stream.pending.len() <= WAITING_MAX / 4 {
             return Poll::Ready(());
         }
-        // Why: where nobody reads, chunks wait for a checkpoint; too many of them do not.
+        // Why: where nobody reads, chunks wait for a checkpoint; so many of them do not.
         state.stream.told = true;
-        state.stream.waiting.push(cx.waker().clone());
-        if let Some(driver) = &state.driver {
-            driver.wake_by_ref();
+        state.wait_for_stream(cx);
+        Poll::Pending
+    }
+
+    /// Ready when all up to this frame is durable, or waits for a checkpoint because nobody reads.
+    pub(crate) fn poll_durable(&self, place: Place, cx: &TaskContext<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        let told = state.stream.told || state.asynchronous;
+        if state.stream.ended || state.stream.durable >= place || !told {
+            return Poll::Ready(());
         }
+        state.wait_for_stream(cx);
         Poll::Pending
     }
 
@@ -209,6 +245,15 @@ impl Context {
 }
 
 impl State {
+    fn wait_for_stream(&mut self, cx: &TaskContext<'_>) {
+        if !self.stream.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.stream.waiting.push(cx.waker().clone());
+        }
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+
     /// Puts the frames that wait into a checkpoint.
     pub(super) fn take_frames(&mut self) -> Vec<Frame> {
         let frames = self.stream.take();

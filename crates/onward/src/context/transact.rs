@@ -4,7 +4,7 @@
 //! the run may go on. So its place in the journal is given away first, and checkpoints that come after it wait until
 //! it is decided.
 
-use super::{Arc, Context, StepError, StepKey};
+use super::{Ack, Arc, Context, StepError, StepKey, Written};
 use onward_core::{
     Attempt, Draw, Payload, RetryPolicy, Seq,
     journal::{Change, Entry},
@@ -100,8 +100,11 @@ impl Context {
                 // The entry is in the store already.
                 drop(state.machine.succeed(deciding.key, output, now, true));
                 if let Some(place) = deciding.place {
-                    let frame = state.stream.settle(place, deciding.key, FrameKind::Commit);
-                    self.publish(&[frame]);
+                    // It is told in its turn: after the frames before it, which may be on their way.
+                    let frames = vec![state.stream.settle(place, deciding.key, FrameKind::Commit)];
+                    state.stream.submitted(&frames);
+                    let ack: Ack = Box::pin(std::future::ready(Ok(Checkpointed::default())));
+                    state.acks.push_back(Written { ack, key: None, frames });
                 }
                 Some(Next::Recorded)
             }

@@ -83,6 +83,10 @@ where
         Ok(prepared) => prepared,
         Err(code) => return Ok(problem(code)),
     };
+    if matches!(asked.streams, Some(Position::End(_))) && asked.key.is_none() {
+        // Why: browsers ask again when a stream has ended, and would begin another run each time.
+        return Ok(reader::nothing_more());
+    }
     if asked.is_stored_first() {
         // Why the box: few requests are, and what all others carry along should be small.
         let stored = Box::pin(store_first(client, &asked)).await;
@@ -91,7 +95,7 @@ where
             Err(response) => return Ok(response),
         };
     }
-    if asked.streams {
+    if asked.streams.is_some() {
         return Ok(Box::pin(stream(client)).await);
     }
     Ok(respond(client, asked).await)
@@ -137,8 +141,8 @@ where
 struct Asked {
     prefer: Preferences,
     key: Option<IdempotencyKey>,
-    /// Whether the client reads the run's stream.
-    streams: bool,
+    /// Where the client is in the run's stream, if it reads it.
+    streams: Option<Position>,
 }
 
 impl Asked {
@@ -148,13 +152,14 @@ impl Asked {
         let prefer = Preferences::from_headers(&parts.headers);
         // Who would rather not wait has no use for a stream.
         let streams = record::streams(&parts.headers) && !prefer.respond_async;
+        let streams = streams.then(|| Position::read(&parts.headers).ok_or(Code::StreamPositionUnknown)).transpose()?;
         Ok(Self { prefer, key, streams })
     }
 
     /// Whether the run must be stored before its handler is called: its client may be sent away, or another may
     /// join, whatever the handler does.
     const fn is_stored_first(&self) -> bool {
-        self.key.is_some() || self.prefer.respond_async || self.prefer.wait.is_some() || self.streams
+        self.key.is_some() || self.prefer.respond_async || self.prefer.wait.is_some() || self.streams.is_some()
     }
 
     /// Whether somebody else may ask for the run's outcome: then it is stored before anyone gets it.
@@ -220,13 +225,13 @@ where
     let Ok((client, stored)) = told.await else { return Err(unavailable()) };
     match stored {
         Ok(_) => Ok(client),
-        Err(StoreError::KeyTaken { run_id, same_request: true }) if asked.streams => {
-            let url = answer::stream_url_of(&context, run_id).await;
-            Err(reader::respond(&context.shared, run_id, Position::Start, url).await)
-        }
-        Err(StoreError::KeyTaken { run_id, same_request: true }) => {
-            Err(kept(answer::join(&context, run_id, asked.prefer).await))
-        }
+        Err(StoreError::KeyTaken { run_id, same_request: true }) => Err(match asked.streams {
+            Some(position) => {
+                let url = answer::stream_url_of(&context, run_id).await;
+                reader::respond(&context.shared, run_id, position, url).await
+            }
+            None => kept(answer::join(&context, run_id, asked.prefer).await),
+        }),
         Err(StoreError::KeyTaken { .. }) => Err(problem(Code::KeyReused)),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
@@ -353,7 +358,7 @@ where
     context.set_asynchronous();
     // Why before the run goes on: what it streams at once is then read as it comes.
     let response =
-        reader::respond(&context.shared, context.run_id, Position::Start, answer::stream_url(&context).await);
+        reader::respond(&context.shared, context.run_id, Position::Beginning, answer::stream_url(&context).await);
     let response = response.await;
     client.leave();
     response

@@ -11,6 +11,7 @@ use super::Step;
 use crate::{
     IntoStepError, StepError,
     context::{Context, stream},
+    error::ErrorKind,
 };
 
 /// Streams a run's output to whoever reads it: see [`Step::stream`].
@@ -81,7 +82,8 @@ impl StreamWriter {
     pub fn push<T: Serialize + ?Sized>(&self, data: &T) {
         if let Some((context, step)) = &self.target {
             let data = serde_json::to_vec(data).map(Payload::from).map_err(|error| error.to_string());
-            context.push(*step, data);
+            // What cannot be streamed is the step's error when its attempt ends.
+            let _ = context.push(*step, data);
         }
     }
 
@@ -106,12 +108,12 @@ impl StreamWriter {
             let bytes = item.into_chunk()?;
             let from = text.len();
             decode(&mut decoder, &bytes, &mut text, false);
-            send(context, *step, &text[from..]);
-            poll_fn(|cx| context.poll_written(stream::WAITING_BYTES_MAX / 4, cx)).await;
+            send(context, *step, &text[from..])?;
+            poll_fn(|cx| context.poll_room(cx)).await;
         }
         let from = text.len();
         decode(&mut decoder, &[], &mut text, true);
-        send(context, *step, &text[from..]);
+        send(context, *step, &text[from..])?;
         Ok(text)
     }
 
@@ -119,7 +121,8 @@ impl StreamWriter {
     /// for the step's checkpoint, and this does not.
     pub async fn flush(&self) {
         if let Some((context, _)) = &self.target {
-            poll_fn(|cx| context.poll_written(0, cx)).await;
+            let place = context.streamed();
+            poll_fn(|cx| context.poll_durable(place, cx)).await;
         }
     }
 }
@@ -129,10 +132,17 @@ fn decode(decoder: &mut encoding_rs::Decoder, bytes: &[u8], text: &mut String, l
     let _ = decoder.decode_to_string(bytes, text, last);
 }
 
-fn send(context: &Context, step: Option<StepKey>, text: &str) {
-    if !text.is_empty() {
-        context.push(step, serde_json::to_vec(text).map(Payload::from).map_err(|error| error.to_string()));
+/// Streams a text: in several chunks, where it would be too large for one whatever is in it.
+fn send(context: &Context, step: Option<StepKey>, mut text: &str) -> Result<(), StepError> {
+    const PIECE: usize = stream::CHUNK_BYTES_MAX / 8;
+    while !text.is_empty() {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE));
+        text = rest;
+        if !context.push(step, serde_json::to_vec(piece).map(Payload::from).map_err(|error| error.to_string())) {
+            return Err(StepError::new(ErrorKind::TooLarge, "the run has streamed more than it may", false));
+        }
     }
+    Ok(())
 }
 
 /// What a stream that is piped may be made of.

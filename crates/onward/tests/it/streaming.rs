@@ -493,3 +493,88 @@ async fn a_slow_reader_catches_up_from_the_store() {
     let expected: Vec<_> = (0..CHUNKS).map(|number| format!("{number} \"")).collect();
     assert_eq!(chunks, expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_far_behind_to_a_run_that_waits_gets_all_at_once() {
+    const CHUNKS: usize = 3_000;
+    let handler = async |step: Step| {
+        let numbers = || stream::iter(0..CHUNKS).map(|number| number.to_string());
+        step.run("a", async || step.stream().pipe(numbers()).await).await?;
+        step.wait_for_event::<u32>("wait", "never").await?;
+        Ok::<_, StepError>("done")
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let mut first = Connection::open(&app, "/", None).await.unwrap();
+    let wait = waiting_url(&mut first).await;
+    first.until(&format!("{A} commit")).await;
+    let begun = tokio::time::Instant::now();
+    let mut back = Connection::open(&app, &wait, Some("1")).await.unwrap();
+    assert_eq!(back.until(&format!("{A} commit")).await.len(), 2 + CHUNKS);
+    assert_eq!(begun.elapsed().as_secs(), 0);
+}
+
+#[tokio::test]
+async fn a_pipe_goes_no_faster_than_the_store_and_splits_what_is_too_large() {
+    const CHUNKS: usize = 70_000;
+    let handler = async |step: Step| {
+        let many = step.run("many", async || step.stream().pipe(stream::iter(vec!["x"; CHUNKS])).await).await?;
+        let large = step.run("large", async || step.stream().pipe(stream::iter(["€".repeat(200_000)])).await).await?;
+        Ok::<_, StepError>(format!("{} {}", many.len(), large.len()))
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let mut reader = Connection::open(&app, "/", None).await.unwrap();
+    assert_eq!(reader.all().await.last().unwrap().1, "response Succeeded 200 70000 600000");
+    assert_eq!(text(&app.get("/").await), "70000 600000", "nor where nobody reads");
+}
+
+#[tokio::test]
+async fn a_handlers_writer_streams_for_the_step_that_uses_it() {
+    let handler = async |step: Step| {
+        let stream = step.stream();
+        step.run("a", async || {
+            stream.push("inside");
+            Ok::<_, StepError>(())
+        })
+        .await?;
+        step.sleep("nap", "2h").await?;
+        stream.push("outside");
+        Ok::<_, StepError>("done")
+    };
+    let app = App::with(Onward::builder().parked_max(0), |onward| onward.route("/", get(handler))).await;
+    let mut reader = Connection::open(&app, "/", None).await.unwrap();
+    let all = app.while_time_goes_on(reader.all()).await;
+    let expected = ["86f7 \"inside\"", "86f7 commit", "- \"outside\"", "response Succeeded 200 done"];
+    assert_eq!(words(&all)[2..], expected);
+}
+
+#[tokio::test]
+async fn a_step_that_is_cut_off_by_the_runs_timeout_is_rolled_back_and_who_waits_in_a_task_of_its_own_is_let_go() {
+    let let_go = Arc::new(Notify::new());
+    let tell = let_go.clone();
+    let handler = async move |step: Step| {
+        step.run("a", async || {
+            let (stream, tell) = (step.stream(), tell.clone());
+            stream.push("half");
+            #[expect(clippy::disallowed_methods, reason = "it is what users do")]
+            let task = tokio::spawn(async move {
+                loop {
+                    stream.push(&"x".repeat(1000));
+                    stream.flush().await;
+                    tokio::task::yield_now().await;
+                    tell.notify_one();
+                }
+            });
+            drop(task);
+            std::future::pending::<Result<String, StepError>>().await
+        })
+        .await
+    };
+    let app = App::new(|onward| onward.endpoint().timeout("1h").route("/", get(handler))).await;
+    let mut reader = Connection::open(&app, "/", None).await.unwrap();
+    let wait = waiting_url(&mut reader).await;
+    let all = app.while_time_goes_on(reader.all()).await;
+    assert!(words(&all).contains(&"86f7 rollback"), "{:?}", words(&all).last());
+    let_go.notified().await;
+    let late = Connection::open(&app, &wait, None).await.unwrap().all().await;
+    assert_eq!(words(&late)[2..], [r#"response Failed 500 "The request took too long""#]);
+}
