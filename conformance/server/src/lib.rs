@@ -121,4 +121,5 @@ pub fn app(onward: &Onward) -> Router {
         .route("/unwrapped", get(async || "unwrapped"))
         .route("/wait", onward.proxy())
         .route("/events", onward.events())
+        .nest("/runs", onward.runs_api())
 }

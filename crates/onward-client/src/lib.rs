@@ -23,7 +23,7 @@
 //!
 //! Who does not stream starts a run with [`Client::start`] and gets its response with [`Client::wait`], from another
 //! process if need be; [`Client::attach`] reads the stream of a run that goes on already. [`Client::send_event`] sends
-//! what a run waits for.
+//! what a run waits for, and [`Client::runs`] is the run API for operators.
 //!
 //! Neither `Debug` nor what is logged shows tokens, headers or payloads. A waiting URL holds its run's token: whoever has
 //! it can read the run.
@@ -41,9 +41,13 @@ mod problem;
 mod request;
 mod retry;
 mod run;
+mod runs;
 mod stream;
 
-pub use onward_protocol::sse::{Content, Frame, ResponseStatus};
+pub use onward_protocol::{
+    run::{RunDetails, RunInfo, RunList, StepInfo},
+    sse::{Content, Frame, ResponseStatus},
+};
 
 pub use self::{
     client::{Client, ClientBuilder},
@@ -53,5 +57,6 @@ pub use self::{
     problem::Problem,
     request::IntoRequest,
     run::{Start, Started},
+    runs::{RunFilter, Runs},
     stream::{Frames, ReceivedFrame},
 };

@@ -86,6 +86,11 @@ pub(crate) fn parse(url: &str) -> Result<Url, Error> {
 }
 
 impl Call {
+    /// A request without a body.
+    pub(crate) fn plain(method: Method, url: Url) -> Self {
+        Self { method, ..Self::get(url) }
+    }
+
     pub(crate) fn get(url: Url) -> Self {
         Self { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() }
     }

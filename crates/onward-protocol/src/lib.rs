@@ -6,5 +6,6 @@ pub mod idempotency;
 pub mod location;
 pub mod prefer;
 pub mod problem;
+pub mod run;
 pub mod sse;
 pub mod token;

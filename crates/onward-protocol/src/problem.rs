@@ -81,6 +81,10 @@ codes! {
     StreamPositionUnknown BAD_REQUEST "stream-position-unknown" "Last-Event-ID names no frame of the stream",
     /// The run was cancelled.
     RunCancelled CONFLICT "run-cancelled" "The run was cancelled",
+    /// There is no such run.
+    RunNotFound NOT_FOUND "run-not-found" "There is no such run",
+    /// The run is in a status from which the operation makes no sense.
+    RunWrongStatus CONFLICT "run-wrong-status" "The run's status does not allow that",
     /// The run is no longer kept.
     RunGone GONE "run-gone" "The run is no longer kept",
     /// The handler failed outside its steps.

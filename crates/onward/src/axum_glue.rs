@@ -250,6 +250,29 @@ impl Onward {
         })
     }
 
+    /// The run API, a router to nest where operators find it: lists of runs, one with its steps, cancel, retry, delete.
+    /// See [`Onward::answer_runs`]. **Whoever reaches it is an operator**: put your authentication in front.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// let app = axum::Router::<()>::new().nest("/runs", onward.runs_api());
+    /// # drop(app);
+    /// # onward.shutdown().await }
+    /// ```
+    pub fn runs_api<S>(&self) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let onward = self.clone();
+        let answer = any(move |request: Request| {
+            let onward = onward.clone();
+            let (parts, _) = request.into_parts();
+            async move { onward.answer_runs(&parts.method, parts.uri.path(), &parts.uri).await.map(Body::from) }
+        });
+        Router::new().route("/", answer.clone()).route("/{*path}", answer)
+    }
+
     /// A route that accepts events: `POST` a JSON object `{"name", "data", "id"?, "ts"?}` or an array of them, and get
     /// `{"ids"}` once they are stored. Anyone who reaches it may send: put your authentication in front.
     pub fn events<S>(&self) -> MethodRouter<S>

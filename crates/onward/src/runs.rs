@@ -1,12 +1,14 @@
 //! Runs from Rust: list, look at, cancel, retry, delete.
 
+mod http;
+
 use std::{
     fmt,
     time::{Duration, SystemTime},
 };
 
+use ::http::Response;
 use bytes::Bytes;
-use http::Response;
 use onward_core::{
     EndpointId, RunId, StoreError, Timestamp,
     journal::{Change, Entry},

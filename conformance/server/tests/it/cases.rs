@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use onward::Onward;
-use onward_client::{Client, Frame, Start};
+use onward_client::{Client, Frame, RunFilter, Start};
 use serde::Deserialize;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
@@ -142,6 +142,41 @@ async fn a_run_is_started_waited_for_and_woken_by_an_event() {
         });
         sent.unwrap();
         assert_eq!(response.unwrap().body(), "Ada");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operator_lists_looks_at_cancels_retries_and_deletes_runs() {
+    served(async |url| {
+        let client = Client::new();
+        let runs = client.runs(&format!("{url}/runs"));
+        let Start::Running(started) = client.start(format!("{url}/approval?id=8")).await.unwrap() else {
+            panic!("it waits for an event")
+        };
+        let failed = client.fetch_with_stream(format!("{url}/failed")).await.unwrap();
+        assert_eq!(failed.status(), 500);
+        let all = runs.list(RunFilter::new()).await.unwrap();
+        assert_eq!((all.runs.len(), all.next), (2, None));
+        let page = runs.list(RunFilter::new().limit(1)).await.unwrap();
+        let next = runs.list(RunFilter::new().before(&page.next.unwrap())).await.unwrap();
+        assert_eq!(next.runs, all.runs[1..]);
+        let failed = runs.list(RunFilter::new().status("failed").endpoint("GET /failed")).await.unwrap().runs;
+        let run = runs.get(&failed[0].run_id).await.unwrap();
+        assert_eq!(
+            (run.run.status.as_str(), run.steps[0].id.as_str(), run.steps[0].status.as_str()),
+            ("failed", "a", "failed")
+        );
+        assert!(run.run.finished_at >= Some(run.run.created_at));
+        runs.retry(&failed[0].run_id).await.unwrap();
+        let code = |error: onward_client::Error| error.problem().and_then(|problem| problem.code().map(str::to_owned));
+        assert_eq!(code(runs.delete(started.run_id()).await.unwrap_err()).as_deref(), Some("run-wrong-status"));
+        runs.cancel(started.run_id()).await.unwrap();
+        assert_eq!(code(client.wait(&started).await.unwrap_err()).as_deref(), Some("run-cancelled"));
+        runs.delete(started.run_id()).await.unwrap();
+        assert_eq!(code(runs.get(started.run_id()).await.unwrap_err()).as_deref(), Some("run-not-found"));
+        let wrong = runs.list(RunFilter::new().status("perhaps")).await.unwrap_err();
+        assert_eq!(code(wrong).as_deref(), Some("request-malformed"));
     })
     .await;
 }

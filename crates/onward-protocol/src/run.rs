@@ -1,0 +1,71 @@
+//! Runs as the run API tells of them. Times are milliseconds since the Unix epoch.
+
+use serde::{Deserialize, Serialize};
+
+/// A run in a list.
+///
+/// ```
+/// # use onward_protocol::run::RunInfo;
+/// let run: RunInfo = serde_json::from_str(
+///     r#"{"runId":"01ARZ3NDEKTSV4RRFFQ69G5FAV","endpoint":"POST /pay","status":"failed","createdAt":1,"finishedAt":2}"#,
+/// )?;
+/// assert_eq!(run.status, "failed");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunInfo {
+    /// Its id.
+    pub run_id: String,
+    /// The id of its endpoint.
+    pub endpoint: String,
+    /// `running`, `suspended`, `completed`, `failed` or `cancelled`.
+    pub status: String,
+    /// When its request arrived.
+    pub created_at: i64,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<i64>,
+}
+
+/// A page of runs, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunList {
+    /// The runs.
+    pub runs: Vec<RunInfo>,
+    /// What `before` is for the next page; `None` on the last.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// A run with its steps. What users wrote (outputs, errors, the response) is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunDetails {
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunInfo,
+    /// Its steps, in the order in which they were first recorded.
+    pub steps: Vec<StepInfo>,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepInfo {
+    /// Its id, with its index where the id was used again: `item:1`.
+    pub id: String,
+    /// What kind of operation it is, such as `run` or `sleep`.
+    pub kind: String,
+    /// `retrying`, `waiting`, `succeeded`, `failed` or `reset`.
+    pub status: String,
+    /// How many attempts are recorded.
+    pub attempts: u32,
+    /// What it waits for: an event's or signal's name, the invoked run's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// When it is due: the end of its wait, or its next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<i64>,
+    /// When its last change was recorded.
+    pub at: i64,
+}
