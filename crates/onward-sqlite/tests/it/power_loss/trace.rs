@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 /// The file to which the child writes a line once it is told that a call is done.
 pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 
+/// Bytes before a record's path: its kind, three numbers and the path's length.
+const HEADER: usize = 27;
+
 /// What was done to a file.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
@@ -41,16 +44,19 @@ impl Trace {
         let mut rest = bytes.as_slice();
         let mut trace = Self::default();
         let mut begun: BTreeMap<u64, usize> = BTreeMap::new();
-        while !rest.is_empty() {
-            let kind = rest[0];
-            let number = |from: usize| u64::from_ne_bytes(rest[from..from + 8].try_into().expect("8 bytes"));
+        // Why: the child may end while another of its threads still writes the last record. Nothing was
+        // told on the strength of a deed whose record is cut off, so the trace ends before it.
+        while let Some((header, after)) = rest.split_at_checked(HEADER) {
+            let kind = header[0];
+            let number = |from: usize| u64::from_ne_bytes(header[from..from + 8].try_into().expect("8 bytes"));
             let (id, offset, len) = (number(1), size(number(9)), size(number(17)));
-            let path_len = usize::from(u16::from_ne_bytes([rest[25], rest[26]]));
-            let path = std::str::from_utf8(&rest[27..27 + path_len]).expect("paths are UTF-8");
-            let data = &rest[27 + path_len..27 + path_len + len];
+            let path_len = usize::from(u16::from_ne_bytes([header[25], header[26]]));
+            let Some((path, after)) = after.split_at_checked(path_len) else { break };
+            let Some((data, after)) = after.split_at_checked(len) else { break };
+            let path = std::str::from_utf8(path).expect("paths are UTF-8");
             let file = Path::new(path).strip_prefix(dir).expect("it is in the directory").display().to_string();
             trace.push(kind, id, &file, offset, data, &mut begun);
-            rest = &rest[27 + path_len + len..];
+            rest = after;
         }
         trace
     }
