@@ -108,7 +108,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// See [`Options::body_bytes_max`].
+    /// See [`crate::Options::body_bytes_max`].
     pub fn body_bytes_max(mut self, bytes: usize) -> Self {
         self.options = self.options.body_bytes_max(bytes);
         self
@@ -256,7 +256,7 @@ mod axum_route {
         /// defines needs an `id`). Middleware inside `methods` runs with every replay of the handler; middleware
         /// outside sees the client's request alone. All methods of a path go into one method router: axum does not
         /// merge two durable routes of one path. The limit of bodies is the endpoint's
-        /// ([`Options::body_bytes_max`]) and not axum's.
+        /// ([`crate::Options::body_bytes_max`]) and not axum's.
         pub fn route<S>(self, path: &str, methods: MethodRouter<S>) -> Router<S>
         where
             S: Clone + Send + Sync + 'static,
