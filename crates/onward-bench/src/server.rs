@@ -27,7 +27,8 @@ async fn steps(step: &Step, count: u32) -> Result<Json<Value>, StepError> {
     Ok(Json(json!({ "steps": count })))
 }
 
-fn micros() -> u64 {
+/// Microseconds since the Unix epoch.
+pub(crate) fn micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 //! Streams: how soon a chunk is with its reader, what many streams cost, and what a slow reader keeps in memory.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tokio::{
@@ -8,7 +8,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Setup, aims::Aims, say, server::Server};
+use crate::{
+    Setup,
+    aims::Aims,
+    say,
+    server::{Server, micros},
+};
 
 pub(crate) async fn run(setup: &Setup, aims: &mut Aims) {
     let folder = setup.directory.join("stream");
@@ -18,11 +23,6 @@ pub(crate) async fn run(setup: &Setup, aims: &mut Aims) {
     many(setup, &server).await;
     slow_readers(setup, &server, aims).await;
     say("");
-}
-
-fn micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(0)
 }
 
 async fn open(server: &Server, path: &str) -> TcpStream {

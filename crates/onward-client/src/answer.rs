@@ -86,7 +86,7 @@ pub(crate) async fn read(
     *read.version_mut() = response.version();
     *read.headers_mut() = std::mem::take(response.headers_mut());
     let mut body = BytesMut::new();
-    while let Some(chunk) = within(idle, async { response.chunk().await.map_err(Error::transport) }).await? {
+    while let Some(chunk) = next_chunk(&mut response, idle).await? {
         if body.len() + chunk.len() > bytes_max {
             return Err(Error::protocol(format!("the answer has more than {bytes_max} bytes")));
         }
@@ -94,6 +94,14 @@ pub(crate) async fn read(
     }
     *read.body_mut() = body.freeze();
     Ok(read)
+}
+
+/// The next part of an answer's body; `None` at its end.
+pub(crate) async fn next_chunk(
+    response: &mut reqwest::Response,
+    idle: Option<Duration>,
+) -> Result<Option<Bytes>, Error> {
+    within(idle, async { response.chunk().await.map_err(Error::transport) }).await
 }
 
 /// Waits for work, but not past a time.

@@ -9,7 +9,7 @@ use reqwest::Url;
 
 use crate::{
     Error,
-    answer::{has_type, is_marked, read, retry_after, within},
+    answer::{has_type, is_marked, next_chunk, read, retry_after, within},
     client::Config,
     problem::Problem,
     request::Call,
@@ -119,8 +119,7 @@ impl Connection {
 
     /// Reads more; whether the stream goes on.
     pub(crate) async fn read_more(&mut self, idle: Option<Duration>, bytes_max: usize) -> Result<bool, Error> {
-        let chunk = within(idle, async { self.response.chunk().await.map_err(Error::transport) }).await?;
-        let Some(chunk) = chunk else { return Ok(false) };
+        let Some(chunk) = next_chunk(&mut self.response, idle).await? else { return Ok(false) };
         self.comments.look(&chunk);
         self.events.extend(self.parser.push(&chunk));
         if self.parser.pending_len() > bytes_max || self.events.iter().any(|event| event.data.len() > bytes_max) {

@@ -207,10 +207,9 @@ impl Reader {
                     };
                     self.at = last.place;
                     // What came since the look is read like the rest: all of it counts for who was there.
-                    let page: Vec<_> =
-                        page.iter().filter(|frame| frame.place > *until || counting.counts(frame)).collect();
-                    if !page.is_empty() {
-                        return Ok(Some(write(&page)));
+                    let text = write(page.iter().filter(|frame| frame.place > *until || counting.counts(frame)));
+                    if !text.is_empty() {
+                        return Ok(Some(text));
                     }
                 }
                 Phase::Following | Phase::Ending(_) => {
@@ -260,7 +259,7 @@ impl Reader {
         };
         let Some(last) = frames.last() else { return Ok(None) };
         self.at = last.place;
-        Ok(Some(write(&frames.iter().collect::<Vec<_>>())))
+        Ok(Some(write(&frames)))
     }
 
     /// Waits until there may be something to read.
@@ -308,8 +307,8 @@ enum Waited {
     Drained,
 }
 
-fn write(frames: &[&Frame]) -> String {
-    frames.iter().map(|frame| encode(&on_the_wire(frame), &frame.place.0.to_string())).collect()
+fn write<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> String {
+    frames.into_iter().map(|frame| encode(&on_the_wire(frame), &frame.place.0.to_string())).collect()
 }
 
 fn on_the_wire(frame: &Frame) -> sse::Frame {

@@ -1,8 +1,8 @@
 //! What the driver of an execution asks of its context: what has become durable, what is due, how it stands, its end.
 
 use super::{
-    Ack, Arc, Checkpoint, Checkpointed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, Standing, StepError,
-    StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
+    Ack, Arc, Checkpoint, Checkpointed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, RunId, Standing,
+    StepError, StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
 };
 use crate::onward::Shared;
 
@@ -77,11 +77,8 @@ impl Context {
             // Whom they woke is told, though nobody waits for them.
             let (shared, run_id) = (Arc::clone(&self.shared), self.run_id);
             self.shared.tasks.spawn("acknowledgements", async move {
-                for Written { ack, frames, .. } in acks {
-                    if let Ok(done) = ack.await {
-                        shared.scheduler.woken(&done.woken);
-                        shared.hub.publish(run_id, &frames);
-                    }
+                for written in acks {
+                    _ = acknowledged(&shared, run_id, written).await;
                 }
             });
         }
@@ -220,6 +217,14 @@ impl Context {
     }
 }
 
+/// Waits until a checkpoint is durable, and tells whom it concerns.
+async fn acknowledged(shared: &Shared, run_id: RunId, written: Written) -> Result<(), StoreError> {
+    let done = written.ack.await?;
+    shared.scheduler.woken(&done.woken);
+    shared.hub.publish(run_id, &written.frames);
+    Ok(())
+}
+
 /// Ends an execution that has streamed: a run must not end before all that it streamed is durable, and its readers hear
 /// of that in order.
 async fn finish_stream(
@@ -228,10 +233,8 @@ async fn finish_stream(
     last: Checkpoint,
 ) -> Result<Checkpointed, StoreError> {
     let run_id = last.lease.run_id;
-    for Written { ack, frames, .. } in before {
-        let done = ack.await?;
-        shared.scheduler.woken(&done.woken);
-        shared.hub.publish(run_id, &frames);
+    for written in before {
+        acknowledged(&shared, run_id, written).await?;
     }
     let frames = last.frames.clone();
     let done = shared.store.checkpoint(last).await?;

@@ -1,6 +1,6 @@
 //! The run API over HTTP: for operators, behind an authentication of the app's own.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri};
@@ -11,7 +11,7 @@ use onward_protocol::{
     run::{RunDetails, RunInfo, RunList, StepInfo},
 };
 
-use super::{RunDetail, RunQuery, RunSummary, StepDetail};
+use super::{RunDetail, RunQuery, RunSummary, StepDetail, timestamp};
 use crate::{
     Error, Onward,
     events::{json, method_not_allowed},
@@ -142,6 +142,5 @@ fn step(step: &StepDetail) -> StepInfo {
 }
 
 fn millis(time: SystemTime) -> i64 {
-    let since: Duration = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    timestamp(time).as_millis()
 }
