@@ -1,0 +1,8 @@
+//! The engine: durable endpoints that live in other processes.
+//!
+//! It speaks the protocol of the official TypeScript SDK, and keeps runs with the same rules, stores and scheduler as
+//! the library. Where the library calls a handler in process, the engine calls its URL again.
+
+pub mod options;
+
+pub use crate::options::Options;

@@ -1,0 +1,140 @@
+//! What an engine is told at its start. Where each comes from is the business of `config`.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// How careful the engine is with whom it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On a developer's machine: no keys are needed, and every origin is called.
+    Dev,
+    /// For users' requests: keys are required, and origins are checked.
+    Start,
+}
+
+/// What redirected clients get of a `Response` that a handler returned after its run became asynchronous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputForm {
+    /// As the SDK's own proxy expects it: status 200, and the body as a JSON string.
+    Compatible,
+    /// The handler's own status, headers and body. The SDK's proxy still gets the compatible form.
+    Original,
+}
+
+/// All that an engine is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// For whom it works.
+    pub mode: Mode,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where runs are kept: `sqlite:PATH` or `memory:`.
+    pub store: String,
+    /// The signing keys: the first signs, all verify. Never shown.
+    pub signing_keys: Vec<String>,
+    /// The event keys: any of them is taken. Never shown.
+    pub event_keys: Vec<String>,
+    /// How failed attempts are spaced.
+    pub retry: Retry,
+    /// Which endpoints it calls.
+    pub origins: Origins,
+    /// The form of an asynchronous response.
+    pub output: OutputForm,
+    /// How long an ended run is kept.
+    pub retention: Duration,
+    /// How long an event is kept.
+    pub event_retention: Duration,
+    /// How long a run's token opens it.
+    pub token_lifetime: Duration,
+    /// How long a run in its first request may be silent before the engine calls its endpoint again.
+    pub first_request_lease: Duration,
+    /// How long an endpoint may take to answer a call.
+    pub reentry_timeout: Duration,
+    /// How long a shutdown waits for calls under way.
+    pub drain: Duration,
+    /// The limits on what it takes.
+    pub limits: Limits,
+}
+
+/// How failed attempts are spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Always as long as this, without jitter.
+    Every(Duration),
+    /// Doubling from the first to the second, with jitter.
+    Between(Duration, Duration),
+}
+
+/// Which endpoints the engine calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Only these, such as `https://app.example.com`, where there is any.
+    pub only: Vec<String>,
+    /// Whether those on loopback, private and link-local addresses are called.
+    pub private: bool,
+}
+
+/// The limits on what the engine takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest checkpoint, in bytes.
+    pub checkpoint_bytes: usize,
+    /// The largest answer of an endpoint, in bytes.
+    pub reply_bytes: usize,
+    /// The largest event, in bytes.
+    pub event_bytes: usize,
+    /// The most events of one call.
+    pub events: usize,
+    /// The most steps of a run.
+    pub steps: usize,
+    /// The largest chunk of a stream, in bytes.
+    pub chunk_bytes: usize,
+    /// The most bytes that a run may stream.
+    pub stream_bytes: usize,
+    /// The most calls under way at once.
+    pub reentries: usize,
+    /// The most calls under way at once to one origin.
+    pub reentries_per_origin: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            checkpoint_bytes: 16 * 1024 * 1024,
+            reply_bytes: 16 * 1024 * 1024,
+            event_bytes: 512 * 1024,
+            events: 5_000,
+            steps: 10_000,
+            chunk_bytes: 1024 * 1024,
+            stream_bytes: 64 * 1024 * 1024,
+            reentries: 1_024,
+            reentries_per_origin: 256,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults of a mode.
+    pub fn new(mode: Mode) -> Self {
+        let (retry, private) = match mode {
+            Mode::Dev => (Retry::Every(Duration::from_secs(1)), true),
+            Mode::Start => (Retry::Between(Duration::from_secs(2), Duration::from_secs(300)), false),
+        };
+        Self {
+            mode,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8288)),
+            store: "sqlite:onward.db".to_owned(),
+            signing_keys: Vec::new(),
+            event_keys: Vec::new(),
+            retry,
+            origins: Origins { only: Vec::new(), private },
+            output: OutputForm::Compatible,
+            retention: Duration::from_secs(7 * 24 * 3600),
+            event_retention: Duration::from_secs(7 * 24 * 3600),
+            token_lifetime: Duration::from_secs(30 * 24 * 3600),
+            first_request_lease: Duration::from_secs(60),
+            reentry_timeout: Duration::from_secs(2 * 3600),
+            drain: Duration::from_secs(20),
+            limits: Limits::default(),
+        }
+    }
+}
