@@ -7,6 +7,7 @@ mod clock;
 mod hub;
 mod live;
 mod parking;
+mod reader;
 mod scheduler;
 mod tasks;
 
@@ -15,6 +16,7 @@ pub use crate::{
     hub::{AttachGuard, Attached, Hub, Reading, Watch},
     live::Seen,
     parking::{Parking, ParkingLimits, Permit},
+    reader::{Read, Reader},
     scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats, Upkeep},
     tasks::TaskSet,
 };

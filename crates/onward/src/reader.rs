@@ -1,6 +1,6 @@
 //! Reading a run's stream over HTTP: frames as server-sent events, from the beginning or after one that was seen.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -8,23 +8,17 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use onward_core::{
     RunId, StoreError,
     run::{Outcome, Status},
-    stream::{Counting, Frame, FrameKind, Place},
+    stream::{Frame, FrameKind, Place},
 };
 use onward_protocol::{
     problem::{Code, Problem},
     sse::{self, Content, EVENT_STREAM, HEARTBEAT, ResponseStatus, encode},
 };
-use onward_scheduler::{Reading, Seen, Watch};
+use onward_scheduler::{Read, Reader};
 use serde_json::value::RawValue;
 
 use crate::{durable::DurableBody, onward::Shared, record::decode_response};
 
-/// What keeps a connection open while nothing is said.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
-/// How often the store is looked at in case another process writes the run.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How many frames are read at once: what a slow reader costs in memory.
-const PAGE: usize = 256;
 /// What comes after the place in the id of a response frame.
 const END: &str = "-end";
 
@@ -89,8 +83,8 @@ pub(crate) async fn respond<B>(
     if ended && matches!(position, Position::End(_)) {
         return nothing_more();
     }
-    let reader = Reader::new(shared, run_id, position, &url, ended);
-    let mut response = Response::new(DurableBody::stream(reader.bytes()));
+    let connection = Connection::new(shared, run_id, position, &url, ended);
+    let mut response = Response::new(DurableBody::stream(connection.bytes()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
@@ -121,56 +115,29 @@ async fn check(shared: &Shared, run_id: RunId, position: Position) -> Result<Opt
 }
 
 /// One connection that reads a stream.
-struct Reader {
-    shared: Arc<Shared>,
-    run_id: RunId,
-    live: Reading,
-    watch: Watch,
-    at: Place,
-    /// What every connection begins with.
+struct Connection {
+    reader: Reader,
+    /// What it begins with.
     head: Option<String>,
-    phase: Phase,
-    heard: tokio::time::Instant,
-    /// When the store was last asked whether the run has ended.
-    looked: Option<tokio::time::Instant>,
 }
 
-enum Phase {
-    /// It has seen nothing: what no longer counts is to be left out. Whether the run had ended when it came.
-    Fresh { ended: bool },
-    /// It reads what is in the store: up to a place, what counts; after it, all.
-    Backlog { until: Place, counting: Counting },
-    /// It reads whatever comes.
-    Following,
-    /// The run has ended like this; frames may be left.
-    Ending(Arc<Outcome>),
-    /// It has the response.
-    Done,
-}
-
-impl Reader {
+impl Connection {
     fn new(shared: &Arc<Shared>, run_id: RunId, position: Position, url: &str, ended: bool) -> Self {
         let at = position.place();
-        let phase = if position == Position::Start { Phase::Fresh { ended } } else { Phase::behind() };
         let metadata = sse::Frame::Metadata { run_id: run_id.to_string() };
         let redirect = sse::Frame::RedirectInfo { run_id: run_id.to_string(), url: url.to_owned() };
         let id = at.0.to_string();
-        Self {
-            shared: Arc::clone(shared),
-            run_id,
-            live: shared.hub.read_stream(run_id),
-            watch: shared.hub.watch(run_id),
-            at,
-            head: Some(encode(&metadata, &id) + &encode(&redirect, &id)),
-            phase,
-            heard: tokio::time::Instant::now(),
-            looked: None,
-        }
+        let reader = match position {
+            Position::Start => Reader::fresh(&shared.store, &shared.hub, run_id, ended),
+            _ => Reader::after(&shared.store, &shared.hub, run_id, at),
+        };
+        let reader = reader.until(shared.tasks.shutdown_token().clone());
+        Self { reader, head: Some(encode(&metadata, &id) + &encode(&redirect, &id)) }
     }
 
     /// The bytes of the answer, made when the connection can take them.
     fn bytes(self) -> BoxStream<'static, Bytes> {
-        let next = async |mut reader: Self| reader.next().await.map(|bytes| (Bytes::from(bytes), reader));
+        let next = async |mut connection: Self| connection.next().await.map(|text| (Bytes::from(text), connection));
         stream::unfold(self, next).fuse().boxed()
     }
 
@@ -178,133 +145,19 @@ impl Reader {
         if let Some(head) = self.head.take() {
             return Some(head);
         }
-        let next = self.frames().await;
-        self.heard = tokio::time::Instant::now();
-        match next {
-            Ok(text) => text,
+        match self.reader.next().await {
+            Ok(Some(Read::Frames(frames))) => Some(write(&frames)),
+            Ok(Some(Read::Silence)) => Some(HEARTBEAT.to_owned()),
+            Ok(Some(Read::Ended(outcome))) => Some(ending(&outcome, self.reader.at())),
+            Ok(None) => None,
             Err(error) => {
                 // The client comes again, with the id of what it has seen.
-                tracing::warn!(run_id = %self.run_id, error = &error as &dyn std::error::Error, "a stream broke off");
+                let run_id = self.reader.run_id();
+                tracing::warn!(run_id = %run_id, error = &error as &dyn std::error::Error, "a stream broke off");
                 None
             }
         }
     }
-
-    /// The next bytes; `None` at the end.
-    async fn frames(&mut self) -> Result<Option<String>, StoreError> {
-        loop {
-            match &mut self.phase {
-                Phase::Done => return Ok(None),
-                Phase::Fresh { ended } => {
-                    let ended = *ended;
-                    self.phase = self.look(ended).await?;
-                }
-                Phase::Backlog { until, counting } => {
-                    let page = self.shared.store.frames(self.run_id, self.at, PAGE).await?;
-                    let Some(last) = page.last() else {
-                        self.phase = Phase::Following;
-                        continue;
-                    };
-                    self.at = last.place;
-                    // What came since the look is read like the rest: all of it counts for who was there.
-                    let text = write(page.iter().filter(|frame| frame.place > *until || counting.counts(frame)));
-                    if !text.is_empty() {
-                        return Ok(Some(text));
-                    }
-                }
-                Phase::Following | Phase::Ending(_) => {
-                    if let Some(text) = self.follow().await? {
-                        return Ok(Some(text));
-                    }
-                    if let Phase::Ending(outcome) = &self.phase {
-                        let text = ending(outcome, self.at);
-                        self.phase = Phase::Done;
-                        return Ok(Some(text));
-                    }
-                    match self.wait().await? {
-                        Waited::Again => {}
-                        Waited::Silence => return Ok(Some(HEARTBEAT.to_owned())),
-                        Waited::Drained => return Ok(None),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks at all that is there, a page at a time, to learn what still counts of it.
-    async fn look(&self, ended: bool) -> Result<Phase, StoreError> {
-        let (mut counting, mut until) = (Counting::default(), Place(0));
-        loop {
-            let page = self.shared.store.frames(self.run_id, until, PAGE).await?;
-            let Some(last) = page.last() else {
-                if ended {
-                    counting.end();
-                }
-                return Ok(Phase::Backlog { until, counting });
-            };
-            until = last.place;
-            for frame in &page {
-                counting.look(frame);
-            }
-        }
-    }
-
-    /// Frames that have not been read, if there are any.
-    async fn follow(&mut self) -> Result<Option<String>, StoreError> {
-        let frames = match self.live.after(self.at) {
-            Seen::Frames(frames) => frames,
-            // Why: what the store has is all there is; nothing may be left out before the response.
-            Seen::Nothing if matches!(self.phase, Phase::Following) => return Ok(None),
-            Seen::Nothing | Seen::Behind => self.shared.store.frames(self.run_id, self.at, PAGE).await?,
-        };
-        let Some(last) = frames.last() else { return Ok(None) };
-        self.at = last.place;
-        Ok(Some(write(&frames)))
-    }
-
-    /// Waits until there may be something to read.
-    async fn wait(&mut self) -> Result<Waited, StoreError> {
-        let silence = self.heard + HEARTBEAT_EVERY;
-        let look = match self.looked {
-            Some(looked) => looked + LOOK_EVERY,
-            // Why at first: what happened before this connection watched is in the store alone.
-            None => return self.look_again().await,
-        };
-        let draining = self.shared.tasks.shutdown_token();
-        tokio::select! {
-            outcome = self.watch.outcome() => self.phase = Phase::Ending(outcome),
-            () = self.live.changed() => {}
-            () = tokio::time::sleep_until(silence) => return Ok(Waited::Silence),
-            () = tokio::time::sleep_until(look) => return self.look_again().await,
-            () = draining.cancelled() => return Ok(Waited::Drained),
-        }
-        Ok(Waited::Again)
-    }
-
-    /// Looks in the store whether the run has ended, or has streamed more, without a word here.
-    async fn look_again(&mut self) -> Result<Waited, StoreError> {
-        self.looked = Some(tokio::time::Instant::now());
-        let record = self.shared.store.run(self.run_id).await?.ok_or(StoreError::RunNotFound)?;
-        if let Some(outcome) = record.outcome {
-            self.phase = Phase::Ending(Arc::new(outcome));
-        } else if !self.shared.store.frames(self.run_id, self.at, 1).await?.is_empty() {
-            self.phase = Phase::behind();
-        }
-        Ok(Waited::Again)
-    }
-}
-
-impl Phase {
-    /// It reads what it has missed: all of that.
-    fn behind() -> Self {
-        Self::Backlog { until: Place(0), counting: Counting::default() }
-    }
-}
-
-enum Waited {
-    Again,
-    Silence,
-    Drained,
 }
 
 fn write<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> String {

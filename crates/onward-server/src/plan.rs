@@ -1,0 +1,226 @@
+//! What a run does next whose endpoint lives in another process: rules over its journal, as pure functions.
+//!
+//! A plan is folded from a journal and then told what the endpoint asks for and what happens. It answers with the
+//! entries to append, and with the calls to make. The algorithm is appendix A of the SDK protocol.
+//!
+//! A *call* re-enters the endpoint. There are two kinds: a **discovery** runs the handler over the outputs that are
+//! known and learns what comes next (one at a time), and a **targeted** call runs one step of a parallel group.
+
+mod apply;
+mod fold;
+mod step;
+
+pub(crate) use self::{
+    apply::{Asked, Failure, Told},
+    step::{Ask, error, step_id, wire_key},
+};
+
+use std::collections::BTreeMap;
+
+use onward_core::{
+    Attempt, Payload, RetryPolicy, Seq, StepKey, Timestamp,
+    journal::{Change, Entry},
+    step::{StepId, StepKind},
+};
+
+/// Whose news it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unit {
+    /// The client's own request, which reports its steps as it goes.
+    FirstRequest,
+    /// A call that learns what comes next.
+    Discovery,
+    /// A call that runs one step.
+    Targeted(StepKey),
+}
+
+/// A call to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// What it is for.
+    pub(crate) unit: Unit,
+    /// Which try of it this is.
+    pub(crate) attempt: Attempt,
+    /// Whether the endpoint must run no step by itself, because others of its steps are under way.
+    pub(crate) plan_only: bool,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    policy: RetryPolicy,
+    steps_max: usize,
+    /// Whether the client's own request is thought to be executing the run.
+    in_first_request: bool,
+    steps: BTreeMap<StepKey, Step>,
+    /// The keys of steps that are done, by the places of their entries.
+    done: BTreeMap<Seq, StepKey>,
+    next: Seq,
+    discovery: Discovery,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Discovery {
+    /// Whether something has changed of which the endpoint has not heard.
+    wanted: bool,
+    attempt: Attempt,
+    /// Not before this.
+    at: Timestamp,
+    under_way: bool,
+}
+
+impl Discovery {
+    const FRESH: Self = Self { wanted: true, attempt: Attempt::FIRST, at: Timestamp::EPOCH, under_way: false };
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    id: StepId,
+    kind: StepKind,
+    state: State,
+    is_race: bool,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// An attempt failed in a discovery, which is to find the step again.
+    Failing { attempt: Attempt },
+    /// A targeted call is to run it.
+    Planned { attempt: Attempt, at: Timestamp, under_way: bool },
+    /// It waits for a time, or for a fact from outside.
+    Waiting { until: Option<Timestamp>, subject: String },
+    /// The engine itself calls a URL for it.
+    Calling { attempt: Attempt, at: Timestamp, request: String, under_way: bool },
+    /// It has its output or its last error.
+    Done { outcome: Result<Payload, Payload> },
+}
+
+impl Step {
+    /// Whether the run waits for it, with other steps beside it perhaps.
+    const fn is_outstanding(&self) -> bool {
+        matches!(self.state, State::Planned { .. } | State::Waiting { .. } | State::Calling { .. })
+    }
+}
+
+// ===== what is to be done =====
+
+impl Plan {
+    /// The calls to be made now. Each is given once, until it is [told of](Plan::apply).
+    pub(crate) fn calls(&mut self, now: Timestamp) -> Vec<Call> {
+        let mut calls = Vec::new();
+        if self.ended {
+            return calls;
+        }
+        for (key, step) in &mut self.steps {
+            if let State::Planned { attempt, at, under_way } = &mut step.state
+                && !*under_way
+                && *at <= now
+            {
+                *under_way = true;
+                calls.push(Call { unit: Unit::Targeted(*key), attempt: *attempt, plan_only: true });
+            }
+        }
+        let plan_only = self.outstanding_len() > 0;
+        let discovery = &mut self.discovery;
+        if !self.in_first_request && discovery.wanted && !discovery.under_way && discovery.at <= now {
+            discovery.under_way = true;
+            discovery.wanted = false;
+            calls.push(Call { unit: Unit::Discovery, attempt: discovery.attempt, plan_only });
+        }
+        calls
+    }
+
+    /// The requests that the engine makes for steps now, as they were journaled. Each is given once, until it is told of.
+    pub(crate) fn requests(&mut self, now: Timestamp) -> Vec<(StepKey, StepKind, Attempt, String)> {
+        let mut requests = Vec::new();
+        for (key, step) in &mut self.steps {
+            if let State::Calling { attempt, at, request, under_way } = &mut step.state
+                && !*under_way
+                && *at <= now
+                && !self.ended
+            {
+                *under_way = true;
+                requests.push((*key, step.kind, *attempt, request.clone()));
+            }
+        }
+        requests
+    }
+
+    /// When time moves the run next; `None` where only a fact from outside, or an answer, can.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        let steps = self.steps.values().filter_map(|step| match &step.state {
+            State::Planned { at, under_way: false, .. } | State::Calling { at, under_way: false, .. } => Some(*at),
+            State::Waiting { until, .. } => *until,
+            _ => None,
+        });
+        let discovery = &self.discovery;
+        let discovers = discovery.wanted && !discovery.under_way && !self.in_first_request;
+        steps.chain(discovers.then_some(discovery.at)).min()
+    }
+
+    /// Whether an answer is awaited, of the endpoint or of a URL.
+    pub(crate) fn is_busy(&self) -> bool {
+        let busy = |step: &Step| {
+            matches!(step.state, State::Planned { under_way: true, .. } | State::Calling { under_way: true, .. })
+        };
+        self.discovery.under_way || self.steps.values().any(busy)
+    }
+
+    /// The waits whose time has come, the earliest first.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<StepKey> {
+        let mut due: Vec<_> = self
+            .steps
+            .iter()
+            .filter_map(|(key, step)| match step.state {
+                State::Waiting { until: Some(until), .. } if until <= now => Some((until, *key)),
+                _ => None,
+            })
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Whether the client's own request is thought to be executing the run.
+    pub(crate) const fn in_first_request(&self) -> bool {
+        self.in_first_request
+    }
+
+    /// Whether the step has its output or its last error, or waits: what the endpoint reported of it is known.
+    pub(crate) fn knows(&self, key: StepKey) -> bool {
+        self.steps.get(&key).is_some_and(|step| !matches!(step.state, State::Failing { .. }))
+    }
+
+    /// The kind of a step that waits, and what it waits for.
+    pub(crate) fn waiting(&self, key: StepKey) -> Option<(StepKind, &str)> {
+        match self.steps.get(&key) {
+            Some(Step { kind, state: State::Waiting { subject, .. }, .. }) => Some((*kind, subject)),
+            _ => None,
+        }
+    }
+
+    /// The outcomes of steps, in the order in which they came: by it the SDK decides races.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&StepId, StepKind, Result<&Payload, &Payload>)> {
+        self.done.values().filter_map(|key| {
+            let step = self.steps.get(key)?;
+            match &step.state {
+                State::Done { outcome } => Some((&step.id, step.kind, outcome.as_ref())),
+                _ => None,
+            }
+        })
+    }
+
+    fn outstanding_len(&self) -> usize {
+        self.steps.values().filter(|step| step.is_outstanding()).count()
+    }
+
+    /// The next entry of the journal, about a step.
+    fn entry(&mut self, id: StepId, kind: StepKind, now: Timestamp, change: Change) -> Entry {
+        let seq = self.next;
+        self.next = seq.next();
+        Entry { seq, at: now, step: id, kind, change }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! From a journal to the state it tells.
+
+use std::collections::BTreeMap;
+
+use onward_core::{
+    Attempt, RetryPolicy, Seq, Timestamp,
+    journal::{Change, Entry},
+    step::StepKind,
+};
+
+use super::{Discovery, Plan, State, Step};
+
+impl Plan {
+    /// A run of which nothing is known yet but that its client's own request executes it.
+    pub(crate) fn new(policy: RetryPolicy, steps_max: usize) -> Self {
+        Self {
+            policy,
+            steps_max,
+            in_first_request: true,
+            steps: BTreeMap::new(),
+            done: BTreeMap::new(),
+            next: Seq(0),
+            discovery: Discovery { wanted: false, ..Discovery::FRESH },
+            ended: false,
+        }
+    }
+
+    /// A run that no request of a client executes: that of a function.
+    pub(crate) fn called(policy: RetryPolicy, steps_max: usize) -> Self {
+        Self { in_first_request: false, discovery: Discovery::FRESH, ..Self::new(policy, steps_max) }
+    }
+
+    /// The state that a journal tells. Nothing of it is under way.
+    ///
+    /// The endpoint is called to learn what comes next where nothing is outstanding, and also where something is and
+    /// something else is done: it may have been about to be told of that.
+    #[must_use]
+    pub(crate) fn replay(mut self, journal: &[Entry]) -> Self {
+        for entry in journal {
+            self.next = entry.seq.next();
+            if entry.kind == StepKind::Handler {
+                self.fold_handler(entry);
+            } else {
+                self.fold(entry);
+            }
+        }
+        if !self.in_first_request && !self.discovery.wanted {
+            self.discovery.wanted = self.outstanding_len() == 0 || !self.done.is_empty();
+        }
+        self
+    }
+
+    fn fold_handler(&mut self, entry: &Entry) {
+        self.in_first_request = false;
+        self.discovery = match entry.change {
+            Change::AttemptFailed { attempt, retry_at, .. } => {
+                Discovery { attempt: attempt.next(), at: retry_at, ..Discovery::FRESH }
+            }
+            _ => Discovery::FRESH,
+        };
+    }
+
+    fn fold(&mut self, entry: &Entry) {
+        let key = entry.key();
+        let before = self.steps.get(&key).map(|step| &step.state);
+        let state = match &entry.change {
+            Change::Succeeded { output, .. } => State::Done { outcome: Ok(output.clone()) },
+            Change::Failed { error, .. } => State::Done { outcome: Err(error.clone()) },
+            Change::AttemptFailed { attempt, retry_at, .. } => {
+                self.in_first_request = false;
+                let (attempt, at) = (attempt.next(), *retry_at);
+                match before {
+                    Some(State::Planned { .. }) => State::Planned { attempt, at, under_way: false },
+                    Some(State::Calling { request, .. }) => {
+                        State::Calling { attempt, at, request: request.clone(), under_way: false }
+                    }
+                    _ => {
+                        self.discovery = Discovery { attempt, at, ..Discovery::FRESH };
+                        State::Failing { attempt }
+                    }
+                }
+            }
+            Change::Waiting { until, subject } => {
+                self.in_first_request = false;
+                State::waiting(entry.kind, *until, subject.clone())
+            }
+            Change::Reset => {
+                self.in_first_request = false;
+                self.discovery = Discovery::FRESH;
+                self.done.retain(|_, done| *done != key);
+                self.steps.remove(&key);
+                return;
+            }
+        };
+        // Why not for a step's success: the client's own request reports those and goes on by itself.
+        if matches!(entry.change, Change::Failed { .. }) {
+            self.in_first_request = false;
+        }
+        if matches!(state, State::Done { .. }) {
+            self.done.insert(entry.seq, key);
+            // Why not for others: a discovery that is to be tried again stays so while targeted calls end beside it.
+            if matches!(before, None | Some(State::Failing { .. })) {
+                self.discovery = Discovery { wanted: false, ..Discovery::FRESH };
+            }
+        }
+        self.steps.insert(key, Step { id: entry.step.clone(), kind: entry.kind, state, is_race: false });
+    }
+}
+
+impl State {
+    /// What a journaled wait is, by the kind of its step.
+    pub(super) fn waiting(kind: StepKind, until: Option<Timestamp>, subject: String) -> Self {
+        match kind {
+            StepKind::Run => Self::Planned { attempt: Attempt::FIRST, at: Timestamp::EPOCH, under_way: false },
+            StepKind::Fetch | StepKind::Ai => Self::Calling {
+                attempt: Attempt::FIRST,
+                at: Timestamp::EPOCH,
+                request: subject,
+                under_way: false,
+            },
+            _ => Self::Waiting { until, subject },
+        }
+    }
+}
