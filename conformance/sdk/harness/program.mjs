@@ -1,0 +1,121 @@
+// Programs in processes of their own: started, killed by their ids, started again; their output is kept.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** @type {Set<import("node:child_process").ChildProcess>} */
+const running = new Set();
+/** @type {Set<string>} */
+const folders = new Set();
+
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+  if (!process.env.KEEP) for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
+/** A folder of its own, gone at the end unless KEEP is set. */
+export function temporaryFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "onward-sdk-"));
+  folders.add(folder);
+  return folder;
+}
+
+/** A port that nothing listens on. @returns {Promise<number>} */
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const socket = createServer().once("error", reject);
+    socket.listen(0, "127.0.0.1", () => {
+      const { port } = socket.address();
+      socket.close(() => resolve(port));
+    });
+  });
+}
+
+/** @param {number} ms */
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * What `check` gives once it gives something other than undefined, null or false.
+ * @template T
+ * @param {string} what
+ * @param {() => T | Promise<T>} check
+ */
+export async function eventually(what, check, { within = 10_000, every = 20 } = {}) {
+  const end = Date.now() + within;
+  let problem;
+  for (;;) {
+    try {
+      const found = await check();
+      if (found) return found;
+      problem = undefined;
+    } catch (error) {
+      problem = error;
+    }
+    if (Date.now() > end) throw new Error(`not within ${within} ms: ${what}`, { cause: problem });
+    await pause(every);
+  }
+}
+
+/** A program: what to start, and the process that runs it now. */
+export class Program {
+  /**
+   * @param {string} name
+   * @param {string[]} command
+   * @param {{ env: Record<string, string>, cwd: string, ready: (program: Program) => Promise<unknown> }} options
+   */
+  constructor(name, command, { env, cwd, ready }) {
+    Object.assign(this, { name, command, env, cwd, ready });
+    /** All that it wrote, in all of its lives. */
+    this.output = "";
+    /** When it was killed, in ms since the epoch. @type {number[]} */
+    this.killedAt = [];
+  }
+
+  async start() {
+    const [file, ...args] = this.command;
+    const child = spawn(file, args, { env: this.env, cwd: this.cwd, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = child;
+    running.add(child);
+    const keep = (bytes) => (this.output += bytes);
+    child.stdout.on("data", keep);
+    child.stderr.on("data", keep);
+    this.exited = new Promise((resolve) => {
+      child.once("error", (error) => resolve((keep(String(error)), { code: -1 })));
+      child.once("exit", (code, signal) => resolve({ code, signal }));
+    });
+    this.exited.then(() => running.delete(child));
+    const early = this.exited.then(({ code, signal }) => {
+      throw new Error(`${this.name} ended at once (${code ?? signal}):\n${this.output.slice(-4_000)}`);
+    });
+    await Promise.race([this.ready(this), early]);
+    early.catch(() => {});
+    return this;
+  }
+
+  /** Ends it at once, as `kill -9` does. */
+  async kill() {
+    this.killedAt.push(Date.now());
+    this.child.kill("SIGKILL");
+    await this.exited;
+  }
+
+  /** Asks it to end, and gives how it did. */
+  async stop() {
+    this.child.kill("SIGTERM");
+    const forced = setTimeout(() => this.child.kill("SIGKILL"), 30_000);
+    const end = await this.exited;
+    clearTimeout(forced);
+    return end;
+  }
+
+  /** Kills it and starts it again, after `down` ms. */
+  async restart(down = 0) {
+    await this.kill();
+    if (down) await pause(down);
+    await this.start();
+  }
+}
