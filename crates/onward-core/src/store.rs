@@ -143,7 +143,26 @@ pub struct ClaimRequest {
     /// At most how many.
     pub limit: usize,
     /// The endpoints that the node can execute: it gets no run of another.
-    pub endpoints: Vec<EndpointId>,
+    pub endpoints: Endpoints,
+}
+
+/// The endpoints that a node can execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// These, such as those whose handlers are in its process.
+    Only(Vec<EndpointId>),
+    /// Whichever there are: it calls them where they live.
+    All,
+}
+
+impl Endpoints {
+    /// Whether an endpoint is one of them.
+    pub fn contains(&self, endpoint: &EndpointId) -> bool {
+        match self {
+            Self::Only(endpoints) => endpoints.contains(endpoint),
+            Self::All => true,
+        }
+    }
 }
 
 /// What a claim gave.

@@ -21,7 +21,7 @@ use std::{
 
 use onward_core::{
     BoxFuture, Clock, EndpointId, NodeId, Store, StoreError, Timestamp,
-    store::{Lease, Woken},
+    store::{Endpoints, Lease, Woken},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -33,7 +33,7 @@ use crate::{Hub, TaskSet};
 /// What can go on with a run: handlers in this process, or endpoints behind HTTP.
 pub trait Resume: Send + Sync + 'static {
     /// The endpoints whose runs it can go on with. Asked before each claim.
-    fn endpoints(&self) -> Vec<EndpointId>;
+    fn endpoints(&self) -> Endpoints;
 
     /// Goes on with a run under a lease. The future ends when the run no longer needs its slot: it has ended, is
     /// suspended, or is parked.

@@ -7,7 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use onward_core::{EndpointId, Store, Timestamp, store::ClaimRequest};
+use onward_core::{
+    EndpointId, Store, Timestamp,
+    store::{ClaimRequest, Endpoints},
+};
 use onward_sqlite::{Options, SqliteStore, rusqlite::Connection};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,7 +52,7 @@ async fn main() -> Result<(), AnyError> {
     let now = Timestamp::from_micros(1_600_000_000_000_000);
     let node = store.join(now, Duration::from_secs(60)).await?;
     let joined = begun.elapsed();
-    let endpoints = vec![EndpointId::try_new("POST /checkout")?];
+    let endpoints = Endpoints::Only(vec![EndpointId::try_new("POST /checkout")?]);
     let claims = store.claim(ClaimRequest { node, now, limit: 1_000, endpoints }).await?;
     let claimed = begun.elapsed();
     println!("opened after {opened:?}, joined after {joined:?}, claimed {} after {claimed:?}", claims.leases.len());

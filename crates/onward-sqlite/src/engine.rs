@@ -52,6 +52,8 @@ struct Known {
     /// Running runs with deliveries.
     nudged: BTreeSet<RunId>,
     endpoints: BTreeMap<EndpointId, i64>,
+    /// Whether the index over all endpoints is known to be there.
+    claims_all: bool,
     next_key: i64,
     last_received_at: Option<i64>,
 }
@@ -211,9 +213,7 @@ impl Known {
         let mut endpoints = conn.prepare_cached("SELECT id, name FROM onward_endpoints")?;
         let mut rows = endpoints.query([])?;
         while let Some(row) = rows.next()? {
-            let name = EndpointId::try_new(row.get::<_, String>(1)?)
-                .map_err(|_| row::damaged(rusqlite::types::Type::Text, "invalid endpoint id"))?;
-            known.endpoints.insert(name, row.get(0)?);
+            known.endpoints.insert(row::endpoint_id(row, 1)?, row.get(0)?);
         }
         let mut running = conn.prepare_cached("SELECT key FROM onward_runs WHERE lane = ?1")?;
         let keys = running.query_map([LANE_RUNNING], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;

@@ -105,6 +105,10 @@ pub(crate) fn run_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
     Ok(RunId::from_bytes(row.get(column)?))
 }
 
+pub(crate) fn endpoint_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EndpointId> {
+    EndpointId::try_new(row.get::<_, String>(column)?).map_err(|_| damaged(Type::Text, "invalid endpoint id"))
+}
+
 pub(crate) fn step_key(row: &Row<'_>, column: usize) -> rusqlite::Result<StepKey> {
     Ok(StepKey::from_bytes(row.get(column)?))
 }
@@ -124,8 +128,7 @@ pub(crate) fn run_record(row: &Row<'_>) -> rusqlite::Result<(i64, RunRecord)> {
     let due_at = row.get::<_, Option<i64>>(6)?.filter(|_| status == Status::Suspended);
     let record = RunRecord {
         run_id: run_id(row, 1)?,
-        endpoint: EndpointId::try_new(row.get::<_, String>(2)?)
-            .map_err(|_| damaged(Type::Text, "invalid endpoint id"))?,
+        endpoint: endpoint_id(row, 2)?,
         status,
         created_at: Timestamp::from_micros(row.get(4)?),
         finished_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),

@@ -98,6 +98,7 @@ macro_rules! store_contract {
                 the_longest_due_comes_first,
                 a_claim_keeps_to_its_limit,
                 a_claim_keeps_to_its_endpoints,
+                a_claim_of_all_endpoints_gets_the_longest_due_of_any,
                 a_held_run_is_not_claimed_again,
                 a_timeout_makes_a_run_due,
                 a_claim_tells_when_the_next_run_is_due,

@@ -84,7 +84,8 @@ pub struct Report {
 /// #         store.checkpoint(Checkpoint { start: Some(start), ..Checkpoint::new(lease, now) }).await?;
 /// #         return Ok(Some(lease));
 /// #     }
-/// #     let claims = store.claim(ClaimRequest { node, now, limit: 1, endpoints: vec![endpoint] }).await?;
+/// #     let endpoints = Endpoints::Only(vec![endpoint]);
+/// #     let claims = store.claim(ClaimRequest { node, now, limit: 1, endpoints }).await?;
 /// #     Ok(claims.leases.first().map(|(lease, _)| *lease))
 /// # }
 ///

@@ -11,7 +11,7 @@ use std::{
 
 use onward_core::{
     BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store, StoreError,
-    store::{Checkpoint, Lease, Then},
+    store::{Checkpoint, Endpoints, Lease, Then},
 };
 use onward_protocol::token::{KeyRing, TokenKey};
 use onward_scheduler::{Hub, Parking, Resume, Scheduler, TaskSet};
@@ -358,14 +358,10 @@ pub struct Load {
 struct Embedded(Arc<Shared>);
 
 impl Resume for Embedded {
-    fn endpoints(&self) -> Vec<EndpointId> {
-        self.0
-            .endpoints
-            .read()
-            .iter()
-            .filter(|(_, endpoint)| endpoint.call().is_some())
-            .map(|(id, _)| id.clone())
-            .collect()
+    fn endpoints(&self) -> Endpoints {
+        let endpoints = self.0.endpoints.read();
+        let called = endpoints.iter().filter(|(_, endpoint)| endpoint.call().is_some());
+        Endpoints::Only(called.map(|(id, _)| id.clone()).collect())
     }
 
     fn resume(&self, lease: Lease, endpoint: EndpointId) -> BoxFuture<'static, ()> {

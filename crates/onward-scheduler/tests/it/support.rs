@@ -14,7 +14,8 @@ use onward_core::{
     event::Event,
     run::{NewRun, Outcome, RunRecord, Status},
     store::{
-        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, RunFilter, RunPage, Swept, Then, Woken,
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Endpoints, Lease, Loaded, RunFilter, RunPage, Swept,
+        Then, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -251,8 +252,8 @@ impl Resumer {
 }
 
 impl Resume for Resumer {
-    fn endpoints(&self) -> Vec<EndpointId> {
-        vec![endpoint("ours")]
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::Only(vec![endpoint("ours")])
     }
 
     fn resume(&self, lease: Lease, endpoint_id: EndpointId) -> BoxFuture<'static, ()> {

@@ -1,16 +1,24 @@
 //! Nodes come and go, and claim what is due.
 
 use onward_core::{
-    NodeId, StoreError, Timestamp,
-    store::{ClaimRequest, Claims, Lease},
+    EndpointId, NodeId, StoreError, Timestamp,
+    store::{ClaimRequest, Claims, Endpoints, Lease},
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, ToSql, params};
 
 use crate::{
     engine::{Engine, Live, run::Position},
     error::Done,
-    row::LANE_RUNNING,
+    row::{self, LANE_RUNNING},
 };
+
+/// Lanes of suspended runs.
+enum Lanes {
+    /// Those of some endpoints.
+    These(Vec<i64>),
+    /// Those of every endpoint.
+    All,
+}
 
 impl Engine<'_> {
     /// Makes the newest node. The process owns the database, so the ones before are gone.
@@ -55,50 +63,95 @@ impl Engine<'_> {
             return Err(StoreError::LeaseLost.into());
         }
         let nudged = self.known.nudged.iter().copied().collect();
-        let lanes: Vec<_> = request
-            .endpoints
-            .iter()
-            .filter_map(|name| self.known.endpoints.get(name).map(|lane| (*lane, name.clone())))
-            .collect();
+        let lanes = self.lanes(&request.endpoints)?;
         let mut due = self.due(&lanes, request)?;
         due.sort_unstable();
         due.truncate(request.limit);
         let mut leases = Vec::with_capacity(due.len());
-        for (_, key, place) in due {
+        for (_, key) in due {
             let (run_id, mut live) = Live::read(self.conn, key)?;
             live.fence = live.fence.next();
             live.node = request.node;
             self.place(key, &Position::running(live.fence, live.node))?;
-            leases.push((Lease { run_id, fence: live.fence, node: live.node }, lanes[place].1.clone()));
+            let lease = Lease { run_id, fence: live.fence, node: live.node };
+            leases.push((lease, self.endpoint_name(live.endpoint)?));
             self.known.insert(run_id, live);
         }
-        let mut next_due_at: Option<i64> = None;
-        for (lane, _) in &lanes {
-            let next: Option<i64> = self
-                .conn
-                .prepare_cached("SELECT due_at FROM onward_runs WHERE lane = ?1 ORDER BY due_at LIMIT 1")?
-                .query_row([lane], |row| row.get(0))
-                .optional()?;
-            next_due_at = next_due_at.into_iter().chain(next).min();
-        }
-        Ok(Claims { leases, nudged, next_due_at: next_due_at.map(Timestamp::from_micros) })
+        let next_due_at = self.next_due_at(&lanes)?.map(Timestamp::from_micros);
+        Ok(Claims { leases, nudged, next_due_at })
     }
 
-    /// When it is due, its key and the place of its endpoint, of each run that may be claimed.
-    fn due(&self, lanes: &[(i64, onward_core::EndpointId)], request: &ClaimRequest) -> Done<Vec<(i64, i64, usize)>> {
-        let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
-        let mut select = self.conn.prepare_cached(
-            "SELECT due_at, key FROM onward_runs WHERE lane = ?1 AND due_at <= ?2 ORDER BY due_at, key LIMIT ?3",
-        )?;
+    /// Which lanes to look at for the runs of some endpoints.
+    fn lanes(&mut self, endpoints: &Endpoints) -> Done<Lanes> {
+        match endpoints {
+            Endpoints::Only(names) => {
+                Ok(Lanes::These(names.iter().filter_map(|name| self.known.endpoints.get(name).copied()).collect()))
+            }
+            Endpoints::All => {
+                if !self.known.claims_all {
+                    // Why only now: who claims by endpoint should not pay for an index that is never read.
+                    self.conn.execute_batch(
+                        "CREATE INDEX IF NOT EXISTS onward_runs_due ON onward_runs (due_at) WHERE lane > 0",
+                    )?;
+                    self.known.claims_all = true;
+                }
+                Ok(Lanes::All)
+            }
+        }
+    }
+
+    /// When it is due, and its key, of each run that may be claimed.
+    fn due(&self, lanes: &Lanes, request: &ClaimRequest) -> Done<Vec<(i64, i64)>> {
+        let (now, limit) = (request.now.as_micros(), i64::try_from(request.limit).unwrap_or(i64::MAX));
         let mut due = Vec::new();
-        for (place, (lane, _)) in lanes.iter().enumerate() {
-            let rows = select.query_map(params![lane, request.now.as_micros(), limit], |row| {
-                Ok((row.get(0)?, row.get(1)?, place))
-            })?;
-            for row in rows {
+        let mut read = |sql: &str, params: &[&dyn ToSql]| -> Done<()> {
+            let mut select = self.conn.prepare_cached(sql)?;
+            for row in select.query_map(params, |row| Ok((row.get(0)?, row.get(1)?)))? {
                 due.push(row?);
+            }
+            Ok(())
+        };
+        match lanes {
+            Lanes::These(lanes) => {
+                let sql = "SELECT due_at, key FROM onward_runs WHERE lane = ?1 AND due_at <= ?2 \
+                     ORDER BY due_at, key LIMIT ?3";
+                lanes.iter().try_for_each(|lane| read(sql, params![lane, now, limit]))?;
+            }
+            Lanes::All => {
+                let sql = "SELECT due_at, key FROM onward_runs INDEXED BY onward_runs_due \
+                     WHERE lane > 0 AND due_at <= ?1 ORDER BY due_at, key LIMIT ?2";
+                read(sql, params![now, limit])?;
             }
         }
         Ok(due)
+    }
+
+    /// When the next run of some lanes is due.
+    fn next_due_at(&self, lanes: &Lanes) -> Done<Option<i64>> {
+        match lanes {
+            Lanes::These(lanes) => {
+                let mut select = self
+                    .conn
+                    .prepare_cached("SELECT due_at FROM onward_runs WHERE lane = ?1 ORDER BY due_at LIMIT 1")?;
+                let mut next_due_at: Option<i64> = None;
+                for lane in lanes {
+                    let next: Option<i64> = select.query_row([lane], |row| row.get(0)).optional()?;
+                    next_due_at = next_due_at.into_iter().chain(next).min();
+                }
+                Ok(next_due_at)
+            }
+            Lanes::All => {
+                let mut select = self.conn.prepare_cached(
+                    "SELECT due_at FROM onward_runs INDEXED BY onward_runs_due WHERE lane > 0 \
+                     ORDER BY due_at LIMIT 1",
+                )?;
+                Ok(select.query_row([], |row| row.get(0)).optional()?)
+            }
+        }
+    }
+
+    fn endpoint_name(&self, number: i64) -> Done<EndpointId> {
+        let mut select = self.conn.prepare_cached("SELECT name FROM onward_endpoints WHERE id = ?1")?;
+        Ok(select.query_row([number], |row| row::endpoint_id(row, 0))?)
     }
 }

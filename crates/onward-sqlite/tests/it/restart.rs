@@ -3,8 +3,9 @@
 use onward_core::{
     Fence, Store, StoreError, Timestamp,
     run::Status,
-    store::{Checkpoint, Lease, Then},
+    store::{Checkpoint, ClaimRequest, Endpoints, Lease, Then},
 };
+use onward_sqlite::rusqlite::Connection;
 
 use crate::support::*;
 
@@ -98,6 +99,34 @@ async fn a_run_that_only_a_fact_can_move_stays_asleep() {
     let claims = claim(&store, node, at(1_000_000)).await;
     assert!(claims.leases.is_empty());
     assert_eq!(claims.next_due_at, None);
+}
+
+#[tokio::test]
+async fn only_who_claims_the_runs_of_all_endpoints_pays_for_their_index() {
+    let place = Place::new();
+    let indexes = || {
+        let conn = Connection::open(place.path()).unwrap();
+        let count = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = 'onward_runs_due'";
+        conn.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let store = place.open();
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let then = Then::Suspend { due_at: at(10) };
+    store.checkpoint(Checkpoint { then, ..Checkpoint::new(lease, at(1)) }).await.unwrap();
+    claim(&store, node, at(5)).await;
+    store.close().await;
+    assert_eq!(indexes(), 0);
+
+    // Runs that were there before are found, too, and so they are when the index is there already.
+    for (now, due) in [(5, 0), (10, 1)] {
+        let store = place.open();
+        let node = join(&store).await;
+        let request = ClaimRequest { node, now: at(now), limit: 9, endpoints: Endpoints::All };
+        assert_eq!(store.claim(request).await.unwrap().leases.len(), due);
+        store.close().await;
+        assert_eq!(indexes(), 1);
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use onward_core::{
     journal::{Change, Entry},
     run::{NewRun, Outcome, Status},
     step::{StepId, StepKind},
-    store::{Checkpoint, ClaimRequest, Claims, Lease, Loaded, Then},
+    store::{Checkpoint, ClaimRequest, Claims, Endpoints, Lease, Loaded, Then},
 };
 use onward_sqlite::{Options, SqliteStore};
 use tempfile::TempDir;
@@ -108,7 +108,7 @@ pub(crate) async fn finish(store: &SqliteStore, lease: Lease, status: Status) ->
 }
 
 pub(crate) async fn claim(store: &SqliteStore, node: NodeId, now: Timestamp) -> Claims {
-    let request = ClaimRequest { node, now, limit: 100, endpoints: vec![endpoint()] };
+    let request = ClaimRequest { node, now, limit: 100, endpoints: Endpoints::Only(vec![endpoint()]) };
     store.claim(request).await.expect("runs can be claimed")
 }
 

@@ -3,12 +3,12 @@
 use onward_core::{
     Store, Timestamp,
     run::{NewRun, Status},
-    store::{ClaimRequest, Woken},
+    store::{Claims, Endpoints, Woken},
 };
 
 use super::fixture::{
-    at, claim, claimed, endpoint, endpoint_named, event, finish, load, new_run, node, run_id, start, start_run,
-    suspend, wait, waiter,
+    at, claim, claim_of, claimed, endpoint, endpoint_named, event, finish, load, new_run, node, run_id, start,
+    start_run, suspend, wait, waiter,
 };
 
 /// Timers never fire early, and fire at their very microsecond.
@@ -43,14 +43,14 @@ pub async fn a_claim_keeps_to_its_limit<S: Store + ?Sized>(store: &S) {
         let lease = start(store, node, number).await;
         suspend(store, lease, at(1), at(10 + number)).await;
     }
-    let request = |limit| ClaimRequest { node, now: at(50), limit, endpoints: vec![endpoint()] };
-    let empty = store.claim(request(0)).await.expect("a node that is here may claim");
+    let claim = |limit| claim_of(store, node, at(50), limit, Endpoints::Only(vec![endpoint()]));
+    let empty = claim(0).await;
     assert!(empty.leases.is_empty());
     assert_eq!(empty.next_due_at, Some(at(11)));
-    let two = store.claim(request(2)).await.expect("a node that is here may claim");
+    let two = claim(2).await;
     assert_eq!(claimed(&two), [run_id(1), run_id(2)]);
     assert_eq!(two.next_due_at, Some(at(13)));
-    let rest = store.claim(request(9)).await.expect("a node that is here may claim");
+    let rest = claim(9).await;
     assert_eq!(claimed(&rest), [run_id(3), run_id(4), run_id(5)]);
     assert_eq!(rest.next_due_at, None);
 }
@@ -63,18 +63,53 @@ pub async fn a_claim_keeps_to_its_endpoints<S: Store + ?Sized>(store: &S) {
         let lease = start_run(store, node, NewRun { endpoint: of, ..new_run(number) }).await;
         suspend(store, lease, at(1), at(10 + number)).await;
     }
-    let request = |endpoints| ClaimRequest { node, now: at(50), limit: 10, endpoints };
-    let empty = store.claim(request(Vec::new())).await.expect("a node that is here may claim");
+    let claim = |endpoints| claim_of(store, node, at(50), 10, Endpoints::Only(endpoints));
+    let empty = claim(Vec::new()).await;
     assert!(empty.leases.is_empty() && empty.next_due_at.is_none());
-    let claims = store.claim(request(vec![other.clone()])).await.expect("a node that is here may claim");
+    let claims = claim(vec![other.clone()]).await;
     assert_eq!(
         claims.leases.iter().map(|(lease, of)| (lease.run_id, of.clone())).collect::<Vec<_>>(),
         [(run_id(2), other.clone())]
     );
     assert_eq!(claims.next_due_at, None);
     let unseen = vec![endpoint(), other, endpoint_named("GET /never-used")];
-    let claims = store.claim(request(unseen)).await.expect("a node that is here may claim");
-    assert_eq!(claimed(&claims), [run_id(1)]);
+    assert_eq!(claimed(&claim(unseen).await), [run_id(1)]);
+}
+
+/// Also of endpoints that come up later, and each with its endpoint.
+pub async fn a_claim_of_all_endpoints_gets_the_longest_due_of_any<S: Store + ?Sized>(store: &S) {
+    let node = node(store).await;
+    let claim = |limit, now| claim_of(store, node, now, limit, Endpoints::All);
+    assert_eq!(claim(10, at(1)).await.next_due_at, None);
+    for (number, of, due_at) in [
+        (1, "GET /a", at(30)),
+        (2, "GET /b", at(10)),
+        (3, "GET /c", at(20)),
+        (4, "GET /b", at(40)),
+        (5, "GET /a", at(99)),
+        (6, "GET /d", Timestamp::NEVER),
+    ] {
+        let lease = start_run(store, node, NewRun { endpoint: endpoint_named(of), ..new_run(number) }).await;
+        suspend(store, lease, at(1), due_at).await;
+    }
+    start(store, node, 7).await;
+    let ended = start(store, node, 8).await;
+    finish(store, ended, at(1), Status::Completed).await;
+
+    let early = claim(10, at(9)).await;
+    assert!(early.leases.is_empty());
+    assert_eq!(early.next_due_at, Some(at(10)));
+    let two = claim(2, at(50)).await;
+    let of = |claims: &Claims| claims.leases.iter().map(|(_, of)| of.clone()).collect::<Vec<_>>();
+    assert_eq!(claimed(&two), [run_id(2), run_id(3)]);
+    assert_eq!(of(&two), ["GET /b", "GET /c"].map(endpoint_named));
+    assert_eq!(two.next_due_at, Some(at(30)));
+    let rest = claim(10, at(50)).await;
+    assert_eq!(claimed(&rest), [run_id(1), run_id(4)]);
+    assert_eq!(of(&rest), ["GET /a", "GET /b"].map(endpoint_named));
+    assert_eq!(rest.next_due_at, Some(at(99)));
+    assert_eq!(claimed(&claim(10, at(100)).await), [run_id(5)]);
+    assert_eq!(claim(10, at(100_000)).await.next_due_at, None);
 }
 
 /// One holder at a time.

@@ -8,7 +8,7 @@ use onward_core::{
     journal::{Change, Entry},
     run::{IdempotencyKey, NewRun, Outcome, Parent, Status},
     step::{StepId, StepKind},
-    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Lease, Loaded, Then},
+    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Endpoints, Lease, Loaded, Then},
     waiter::{Fact, Signal, Subject, Waiter},
 };
 
@@ -144,7 +144,18 @@ pub(crate) async fn finish<S: Store + ?Sized>(store: &S, lease: Lease, now: Time
 
 /// Claims all that is due of the contract's endpoint.
 pub(crate) async fn claim<S: Store + ?Sized>(store: &S, node: NodeId, now: Timestamp) -> Claims {
-    let request = ClaimRequest { node, now, limit: 1000, endpoints: vec![endpoint()] };
+    claim_of(store, node, now, 1000, Endpoints::Only(vec![endpoint()])).await
+}
+
+/// Claims what is due of some endpoints.
+pub(crate) async fn claim_of<S: Store + ?Sized>(
+    store: &S,
+    node: NodeId,
+    now: Timestamp,
+    limit: usize,
+    endpoints: Endpoints,
+) -> Claims {
+    let request = ClaimRequest { node, now, limit, endpoints };
     store.claim(request).await.expect("a node that is here may claim")
 }
 

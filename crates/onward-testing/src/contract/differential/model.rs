@@ -8,7 +8,7 @@ use onward_core::{
     EndpointId, NodeId, RunId, StepKey, Timestamp,
     event::Event,
     run::{Outcome, RunRecord, Status},
-    store::{ClaimRequest, Control, RunFilter},
+    store::{ClaimRequest, Control, Endpoints, RunFilter},
     waiter::Signal,
 };
 
@@ -163,8 +163,9 @@ impl Model {
     }
 
     fn claim(&mut self, node: NodeId) -> ClaimRequest {
-        let mut endpoints: Vec<EndpointId> = ENDPOINTS.map(fixture::endpoint_named).to_vec();
-        endpoints.retain(|_| self.draws.chance(80));
+        let mut some: Vec<EndpointId> = ENDPOINTS.map(fixture::endpoint_named).to_vec();
+        some.retain(|_| self.draws.chance(80));
+        let endpoints = if self.draws.chance(30) { Endpoints::All } else { Endpoints::Only(some) };
         let limit = usize::try_from(self.draws.below(5)).unwrap_or(0);
         let limit = if self.is_tied(&endpoints, limit) { 1000 } else { limit };
         let node = if self.draws.chance(5) { self.some_node() } else { node };
@@ -172,7 +173,7 @@ impl Model {
     }
 
     /// Whether a claim of that many would have to choose between runs that are due at the same time.
-    fn is_tied(&self, endpoints: &[EndpointId], limit: usize) -> bool {
+    fn is_tied(&self, endpoints: &Endpoints, limit: usize) -> bool {
         let mut due: Vec<Timestamp> = self
             .records
             .values()
