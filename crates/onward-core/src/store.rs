@@ -326,4 +326,14 @@ pub trait Store: Send + Sync + fmt::Debug {
         name: &'static str,
         proposal: Option<Payload>,
     ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>>;
+
+    /// Makes a value that of a name from now on, whatever it was; gives whether that changed something. It stays
+    /// until [`unregister`](Self::unregister).
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+    /// Forgets a name and its value; gives whether there was one.
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+    /// Every registered name with its value, sorted by name.
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>>;
 }

@@ -10,6 +10,7 @@ mod deliver;
 mod event;
 mod node;
 mod run;
+mod setting;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};

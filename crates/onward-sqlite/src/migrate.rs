@@ -6,7 +6,8 @@ use rusqlite::Connection;
 use crate::error::{corrupt, store_error, unavailable};
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_init.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_engine.sql")];
 
 /// "onwd": tells `file` and us whose database it is.
 const APPLICATION_ID: i64 = 0x6f6e_7764;

@@ -127,6 +127,15 @@ pub(crate) fn run(conn: &Connection, run_id: RunId) -> Result<Option<RunRecord>,
     Ok(Some(record))
 }
 
+pub(crate) fn registrations(conn: &Connection) -> Result<Vec<(String, Payload)>, StoreError> {
+    let select = || -> rusqlite::Result<_> {
+        let mut select = conn.prepare_cached("SELECT name, value FROM onward_registrations ORDER BY name")?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, Payload::from(row.get::<_, Vec<u8>>(1)?))))?;
+        rows.collect()
+    };
+    select().map_err(store_error)
+}
+
 pub(crate) fn deliveries(conn: &Connection, run_id: RunId) -> Result<Vec<Delivery>, StoreError> {
     key_of(conn, run_id)?.map_or(Ok(Vec::new()), |key| deliveries_of(conn, key).map_err(store_error))
 }

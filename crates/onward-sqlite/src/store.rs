@@ -247,4 +247,16 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>> {
         self.call(Care::Savepoint, move |engine| engine.setting(name, proposal.as_ref()))
     }
+
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Care::Savepoint, move |engine| engine.put_registration(&name, &value))
+    }
+
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Care::Savepoint, move |engine| engine.remove_registration(&name))
+    }
+
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
+        self.read(read::registrations)
+    }
 }

@@ -26,6 +26,7 @@ pub mod journal;
 pub mod key;
 pub mod lease;
 pub mod listing;
+pub mod registration;
 pub mod setting;
 pub mod signal;
 pub mod sweep;
@@ -188,6 +189,12 @@ macro_rules! store_contract {
             setting {
                 the_first_proposal_is_kept,
                 a_setting_that_nobody_proposed_is_not_there,
+            }
+            registration {
+                what_is_registered_is_listed_by_name,
+                a_registration_is_replaced,
+                a_registration_that_is_taken_back_is_gone,
+                registrations_and_settings_do_not_meet,
             }
         }
     };

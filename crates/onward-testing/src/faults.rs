@@ -54,12 +54,18 @@ pub enum Call {
     Sweep,
     /// [`Store::setting`].
     Setting,
+    /// [`Store::register`].
+    Register,
+    /// [`Store::unregister`].
+    Unregister,
+    /// [`Store::registrations`].
+    Registrations,
 }
 
 impl Call {
     /// Whether the call may write.
     pub const fn is_write(self) -> bool {
-        !matches!(self, Self::Load | Self::Deliveries | Self::Frames | Self::Run | Self::Runs)
+        !matches!(self, Self::Load | Self::Deliveries | Self::Frames | Self::Run | Self::Runs | Self::Registrations)
     }
 
     /// Whether the call writes what a run did or what was said to it, and not only keeps house: a checkpoint, events,
@@ -322,6 +328,18 @@ impl Store for FaultyStore {
         proposal: Option<Payload>,
     ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>> {
         self.call(Call::Setting, |store| store.setting(name, proposal))
+    }
+
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Call::Register, |store| store.register(name, value))
+    }
+
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Call::Unregister, |store| store.unregister(name))
+    }
+
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
+        self.call(Call::Registrations, |store| store.registrations())
     }
 }
 

@@ -188,6 +188,21 @@ impl Store for MemoryStore {
             Ok(state.settings.get(name).cloned())
         })
     }
+
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(|state| {
+            let before = state.registrations.insert(name, value.clone());
+            Ok(before.is_none_or(|before| before != value))
+        })
+    }
+
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(|state| Ok(state.registrations.remove(&name).is_some()))
+    }
+
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
+        self.call(|state| Ok(state.registrations.clone().into_iter().collect()))
+    }
 }
 
 #[cfg(test)]

@@ -228,6 +228,18 @@ impl Store for ScriptedStore {
     ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>> {
         self.answer(|memory| memory.setting(name, proposal))
     }
+
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.answer(|memory| memory.register(name, value))
+    }
+
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.answer(|memory| memory.unregister(name))
+    }
+
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
+        self.answer(|memory| memory.registrations())
+    }
 }
 
 // ===== who resumes =====

@@ -1,4 +1,4 @@
-//! What operators do to runs, and settings.
+//! What operators do to runs.
 
 use onward_core::{
     Payload, RunId, StepKey, StoreError, Timestamp,
@@ -7,7 +7,7 @@ use onward_core::{
     store::{Control, Woken},
     waiter::{Delivery, Fact},
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::{
     engine::{
@@ -95,21 +95,5 @@ impl Engine<'_> {
             return Ok(None);
         }
         Ok(read::journal(self.conn_to_read()?, key)?.outcome)
-    }
-
-    pub(crate) fn setting(&mut self, name: &str, proposal: Option<&Payload>) -> Done<Option<Payload>> {
-        let kept: Option<Vec<u8>> = self
-            .conn
-            .prepare_cached("SELECT value FROM onward_settings WHERE name = ?1")?
-            .query_row([name], |row| row.get(0))
-            .optional()?;
-        if let Some(kept) = kept {
-            return Ok(Some(Payload::from(kept)));
-        }
-        let Some(proposal) = proposal else { return Ok(None) };
-        self.conn
-            .prepare_cached("INSERT INTO onward_settings (name, value) VALUES (?1, ?2)")?
-            .execute(params![name, proposal.as_ref()])?;
-        Ok(Some(proposal.clone()))
     }
 }

@@ -29,6 +29,22 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_registered_stays_registered() {
+    let place = Place::new();
+    let store = place.open();
+    for (name, value) in [("b", "1"), ("a", "2"), ("gone", "3"), ("b", "4")] {
+        store.register(name.to_owned(), value.into()).await.unwrap();
+    }
+    store.unregister("gone".to_owned()).await.unwrap();
+    store.close().await;
+
+    let store = place.open();
+    let expected = [("a".to_owned(), "2".into()), ("b".to_owned(), "4".into())];
+    assert_eq!(store.registrations().await.unwrap(), expected);
+    assert!(!store.register("a".to_owned(), "2".into()).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_run_that_was_running_is_due_at_once_for_the_next_node_and_no_other_run_is() {
     let place = Place::new();
     let store = place.open();

@@ -31,6 +31,7 @@ pub(super) struct State {
     pub(super) event_ids: BTreeSet<String>,
     pub(super) last_received_at: Option<Timestamp>,
     pub(super) settings: BTreeMap<&'static str, Payload>,
+    pub(super) registrations: BTreeMap<String, Payload>,
 }
 
 /// A run with what belongs to it alone.

@@ -217,4 +217,16 @@ impl Store for SealedStore {
             kept.map(|kept| sealer.open(nowhere, Purpose::Setting, kept)).transpose()
         })
     }
+
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.inner.register(name, value)
+    }
+
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.inner.unregister(name)
+    }
+
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
+        self.inner.registrations()
+    }
 }

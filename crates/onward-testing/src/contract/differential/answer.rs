@@ -28,6 +28,8 @@ pub(super) enum Answer {
     Woken(Vec<Woken>),
     Swept(Swept),
     Setting(Option<Payload>),
+    Changed(bool),
+    Registered(Vec<(String, Payload)>),
     Refused(Refusal),
 }
 
@@ -135,6 +137,9 @@ impl<'a, S: Store + ?Sized> Side<'a, S> {
                 Answer::Swept(self.store.sweep(now, events_before, limit).await?)
             }
             Operation::Setting(name, proposal) => Answer::Setting(self.store.setting(name, proposal).await?),
+            Operation::Register(name, value) => Answer::Changed(self.store.register(name, value).await?),
+            Operation::Unregister(name) => Answer::Changed(self.store.unregister(name).await?),
+            Operation::Registrations => Answer::Registered(self.store.registrations().await?),
         })
     }
 

@@ -99,11 +99,21 @@ impl Model {
                 let events_before = Timestamp::from_micros(self.now.as_micros() - micros(back));
                 Operation::Sweep { now: self.now, events_before, limit: 1000 }
             }
-            86..90 => {
+            86..88 => {
                 let proposal = self.draws.chance(60).then(|| format!("value {}", self.draws.below(9)).into());
                 Operation::Setting(self.draws.one(["colour", "shape"]), proposal)
             }
+            88..93 => self.registration(),
             _ => Operation::Runs(self.filter()),
+        }
+    }
+
+    fn registration(&mut self) -> Operation {
+        let name = self.draws.one(NAMES).to_owned();
+        match self.draws.below(4) {
+            0..2 => Operation::Register(name, format!("value {}", self.draws.below(3)).into()),
+            2 => Operation::Unregister(name),
+            _ => Operation::Registrations,
         }
     }
 

@@ -21,4 +21,7 @@ pub(super) enum Operation {
     Control(RunId, Control, Timestamp),
     Sweep { now: Timestamp, events_before: Timestamp, limit: usize },
     Setting(&'static str, Option<Payload>),
+    Register(String, Payload),
+    Unregister(String),
+    Registrations,
 }
