@@ -124,6 +124,7 @@ macro_rules! store_contract {
             }
             event {
                 an_event_goes_to_who_waits_for_its_name,
+                an_event_keeps_its_further_members,
                 an_event_goes_to_who_waits_for_its_value,
                 an_event_goes_to_who_waits_for_it_with_an_expression,
                 an_event_wakes_every_matching_waiter,

@@ -46,7 +46,7 @@ pub(crate) fn checked_event(
     }
     // Why: JSON may nest deeper than anybody can read it back.
     serde_json::from_slice::<serde_json::Value>(data.as_ref()).map_err(|error| format!("the event's data: {error}"))?;
-    Ok(Event { id, name: name.to_owned(), data, ts })
+    Ok(Event { id, name: name.to_owned(), data, ts, more: Payload::default() })
 }
 
 /// Checks a signal; the error says what is not allowed.

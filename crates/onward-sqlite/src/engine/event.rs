@@ -36,10 +36,17 @@ impl Engine<'_> {
         let stored = self
             .conn
             .prepare_cached(
-                "INSERT INTO onward_events (received_at, id, name, ts, data) VALUES (?1, ?2, ?3, ?4, ?5) \
+                "INSERT INTO onward_events (received_at, id, name, ts, data, more) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                  ON CONFLICT (id) DO NOTHING",
             )?
-            .execute(params![received_at, event.id, event.name, event.ts.as_micros(), event.data.as_ref()])?;
+            .execute(params![
+                received_at,
+                event.id,
+                event.name,
+                event.ts.as_micros(),
+                event.data.as_ref(),
+                event.more.as_ref()
+            ])?;
         if stored == 0 {
             return Ok(());
         }
@@ -103,7 +110,8 @@ impl Engine<'_> {
     /// The earliest event received from `since` on that matches, as waiters get it.
     pub(super) fn event_since(&self, matcher: &Matcher, since: Timestamp) -> Done<Option<(Timestamp, Payload)>> {
         let mut select = self.conn.prepare_cached(
-            "SELECT id, ts, data, received_at FROM onward_events WHERE name = ?1 AND received_at >= ?2 ORDER BY received_at",
+            "SELECT id, ts, data, more, received_at FROM onward_events WHERE name = ?1 AND received_at >= ?2 \
+             ORDER BY received_at",
         )?;
         let mut rows = select.query(params![matcher.name, since.as_micros()])?;
         while let Some(columns) = rows.next()? {
@@ -112,10 +120,11 @@ impl Engine<'_> {
                 name: matcher.name.clone(),
                 data: Payload::from(columns.get::<_, Vec<u8>>(2)?),
                 ts: Timestamp::from_micros(columns.get(1)?),
+                more: Payload::from(columns.get::<_, Vec<u8>>(3)?),
             };
             let json = event.to_json();
             if matcher.matches(&json) {
-                let received_at = Timestamp::from_micros(columns.get(3)?);
+                let received_at = Timestamp::from_micros(columns.get(4)?);
                 return Ok(Some((received_at, Payload::from(json.to_string()))));
             }
         }

@@ -2,7 +2,12 @@
 
 use std::error::Error as _;
 
-use onward_core::StoreError;
+use onward_core::{
+    StepKey, Store, StoreError,
+    event::Matcher,
+    store::Checkpoint,
+    waiter::{Fact, Subject, Waiter},
+};
 use onward_sqlite::{Options, SqliteStore, rusqlite::Connection};
 
 use crate::support::*;
@@ -74,6 +79,31 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let conn = Connection::open(place.path()).unwrap();
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, 1_000);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_schema_goes_on_with_all_that_it_holds() {
+    let place = Place::new();
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch(include_str!("../../migrations/0001_init.sql")).unwrap();
+    conn.execute_batch(
+        "PRAGMA application_id = 0x6f6e7764; PRAGMA user_version = 1;
+         INSERT INTO onward_settings VALUES ('colour', x'01');
+         INSERT INTO onward_events VALUES (1767225601000000, '1', 'come', 0, x'7b7d');",
+    )
+    .unwrap();
+    drop(conn);
+    let store = place.open();
+    assert_eq!(store.setting("colour", None).await.unwrap(), Some(vec![1].into()));
+    assert_eq!(store.registrations().await.unwrap(), []);
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let matcher = Matcher { name: "come".to_owned(), value: None, when: None };
+    let waiter = Waiter { step: StepKey::of("w", 0), subject: Subject::Event { matcher, since: Some(at(0)) } };
+    store.checkpoint(Checkpoint { waiters: vec![waiter], ..Checkpoint::new(lease, at(2)) }).await.unwrap();
+    let deliveries = store.deliveries(run_id(1)).await.unwrap();
+    let event = r#"{"data":{},"id":"1","name":"come","ts":0}"#;
+    assert_eq!(deliveries.into_iter().map(|delivery| delivery.fact).collect::<Vec<_>>(), [Fact::Event(event.into())]);
 }
 
 #[test]

@@ -35,6 +35,21 @@ pub async fn an_event_goes_to_who_waits_for_its_name<S: Store + ?Sized>(store: &
     assert_eq!(claimed(&claim(store, node, at(2)).await), [run_id(1)]);
 }
 
+/// Whether it waits already or looks back, it gets them, and its expression sees them.
+pub async fn an_event_keeps_its_further_members<S: Store + ?Sized>(store: &S) {
+    let node = node(store).await;
+    let own = |name| waiter_when("w", name, "async.user.name == 'ada' && async.v == '2'", json!({}));
+    let lease = start(store, node, 1).await;
+    wait(store, lease, at(1), vec![own("come")]).await;
+    let come = Event { more: r#"{"user":{"name":"ada"},"v":"2"}"#.into(), ..event("1", "come", r#"{"sum":42}"#) };
+    assert_eq!(send(store, &event("0", "come", r#"{"sum":42}"#), at(2)).await, []);
+    assert_eq!(send(store, &come, at(2)).await, [due(1)]);
+    assert_eq!(facts(store, 1).await, [(key("w"), fact(&come))]);
+    let lease = start(store, node, 2).await;
+    assert_eq!(wait(store, lease, at(3), vec![since(own("come"), at(0))]).await.woken, [due(2)]);
+    assert_eq!(facts(store, 2).await, [(key("w"), fact(&come))]);
+}
+
 /// Values compare by their text.
 pub async fn an_event_goes_to_who_waits_for_its_value<S: Store + ?Sized>(store: &S) {
     let node = node(store).await;

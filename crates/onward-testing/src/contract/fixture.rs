@@ -193,7 +193,7 @@ pub(crate) fn appending(lease: Lease, entries: Vec<Entry>) -> Checkpoint {
 
 /// An event with JSON data.
 pub(crate) fn event(id: &str, name: &str, data: &'static str) -> Event {
-    Event { id: id.to_owned(), name: name.to_owned(), data: data.into(), ts: at(0) }
+    Event { id: id.to_owned(), name: name.to_owned(), data: data.into(), ts: at(0), more: Payload::default() }
 }
 
 /// The event as a step gets it.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs::File, io::Write, path::Path, pin::Pin, sync::Mutex};
 
 use onward_core::{
-    EndpointId, NodeId, Store,
+    EndpointId, NodeId, Payload, Store,
     event::{Event, Matcher},
     store::{Checkpoint, Lease},
     waiter::{Subject, Waiter},
@@ -99,6 +99,7 @@ async fn one_run(store: &SqliteStore, node: NodeId, number: u128, told: &Mutex<F
                 name: format!("go {number}"),
                 data: "{}".into(),
                 ts: at(2),
+                more: Payload::default(),
             });
         }
         store.checkpoint(pair).await.expect("a pair is written");

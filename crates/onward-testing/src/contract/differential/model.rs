@@ -5,7 +5,7 @@ mod checkpoint;
 use std::{collections::BTreeMap, time::Duration};
 
 use onward_core::{
-    EndpointId, NodeId, RunId, StepKey, Timestamp,
+    EndpointId, NodeId, Payload, RunId, StepKey, Timestamp,
     event::Event,
     run::{Outcome, RunRecord, Status},
     store::{ClaimRequest, Control, Endpoints, RunFilter},
@@ -148,6 +148,7 @@ impl Model {
             name: self.draws.one(NAMES).to_owned(),
             data: data.into(),
             ts: Timestamp::from_micros(i64::try_from(self.draws.below(1 << 50)).unwrap_or(0)),
+            more: if self.draws.chance(20) { r#"{"v":"7"}"#.into() } else { Payload::default() },
         }
     }
 
