@@ -83,11 +83,13 @@ pub enum StepKind {
     Fetch,
     /// The handler itself, outside its steps.
     Handler,
+    /// A call of a language model by way of the engine.
+    Ai,
 }
 
 impl StepKind {
     /// Every kind, in the order of their stored numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Run,
         Self::Transaction,
         Self::Sleep,
@@ -98,6 +100,7 @@ impl StepKind {
         Self::SendSignal,
         Self::Fetch,
         Self::Handler,
+        Self::Ai,
     ];
 
     /// The kind as users call it.
@@ -113,6 +116,7 @@ impl StepKind {
             Self::SendSignal => "send_signal",
             Self::Fetch => "fetch",
             Self::Handler => "handler",
+            Self::Ai => "ai",
         }
     }
 }
