@@ -49,12 +49,14 @@ pub struct RetryPolicy {
     delay_min: Duration,
     delay_max: Duration,
     retries: u32,
+    /// Whether delays are drawn; else they are as they stand.
+    jitter: bool,
 }
 
 impl Default for RetryPolicy {
     /// 3 retries; the first after 0.5 s to 1 s, none later than 2 minutes.
     fn default() -> Self {
-        Self { delay_min: Duration::from_secs(1), delay_max: Duration::from_secs(120), retries: 3 }
+        Self { delay_min: Duration::from_secs(1), delay_max: Duration::from_secs(120), retries: 3, jitter: true }
     }
 }
 
@@ -70,7 +72,14 @@ impl RetryPolicy {
         if delay_max > crate::duration::DURATION_MAX {
             return Err(InvalidRetryPolicy("delay_max must not be above 366 days"));
         }
-        Self { delay_min, delay_max, retries: 0 }.with_retries(retries)
+        Self { delay_min, delay_max, retries: 0, jitter: true }.with_retries(retries)
+    }
+
+    /// Always the same delay, to the nanosecond: for who must know when a retry comes, and does not mind that runs
+    /// that failed together come back together.
+    pub fn fixed(delay: Duration, retries: u32) -> Result<Self, InvalidRetryPolicy> {
+        let policy = Self::try_new(delay, delay, retries)?;
+        Ok(Self { jitter: false, ..policy })
     }
 
     /// The same delays with another number of retries, 0 to 20.
@@ -93,6 +102,9 @@ impl RetryPolicy {
         }
         let doublings = attempt.0.saturating_sub(1).min(31);
         let full = self.delay_min.saturating_mul(1 << doublings).min(self.delay_max);
+        if !self.jitter {
+            return Some(full);
+        }
         let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
         let half = nanos / 2;
         Some(Duration::from_nanos(nanos - half + draw.0 % (half + 1)))

@@ -22,6 +22,29 @@ fn the_first_default_retry_comes_within_a_second() {
     }
 }
 
+#[test]
+fn a_fixed_delay_is_always_the_same() {
+    let delay = Duration::from_millis(1_500);
+    let policy = RetryPolicy::fixed(delay, 20).unwrap();
+    for attempt in [1, 2, 20] {
+        for draw in [0, 7, u64::MAX] {
+            assert_eq!(policy.delay_after(Attempt(attempt), Draw(draw)), Some(delay));
+        }
+    }
+    assert_eq!(policy.delay_after(Attempt(21), Draw(0)), None);
+    let none = policy.with_retries(0).unwrap();
+    assert_eq!(none.delay_after(Attempt::FIRST, Draw(0)), None);
+    let one = policy.with_retries(1).unwrap();
+    assert_eq!(one.delay_after(Attempt::FIRST, Draw(5)), Some(delay));
+}
+
+#[test]
+fn a_fixed_delay_outside_its_limits_is_refused() {
+    assert!(RetryPolicy::fixed(Duration::ZERO, 1).is_err());
+    assert!(RetryPolicy::fixed(Duration::from_secs(367 * 86_400), 1).is_err());
+    assert!(RetryPolicy::fixed(Duration::from_secs(1), 21).is_err());
+}
+
 proptest! {
     #[test]
     fn every_delay_is_in_the_upper_half_of_its_step(attempt in 1_u32..30, draw: u64, retries in 0_u32..=20) {
