@@ -1,0 +1,19 @@
+//! The wire of the TypeScript SDK (the npm package `inngest`, version 4): what it sends to the engine, and what it reads.
+//!
+//! All that comes in is read leniently where the SDK is free to say more (unknown keys are ignored, among them the
+//! internals that it leaks), and strictly where a wrong reading would lose a step. What users wrote (results, payloads,
+//! errors) is passed on as the text that it came as.
+
+pub mod checkpoint;
+pub mod op;
+pub mod request;
+pub mod time;
+
+mod json;
+
+pub use self::{
+    checkpoint::{Checkpoint, HttpRequestEvent, InvalidCheckpoint, parse_checkpoint, parse_steps},
+    op::{COMPLETE, InvalidOp, Op, OpKind, parse_ops},
+    request::{AiRequest, FetchRequest, InvokePayload},
+    time::{InvalidTime, Until},
+};
