@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { eventually, freePort, Program, temporaryFolder } from "./program.mjs";
 
 /** Built by `cargo build -p onward-server`, or named by ONWARD_BIN. */
-const binary = process.env.ONWARD_BIN ?? fileURLToPath(new URL("../../../target/debug/onward", import.meta.url));
+export const binary = process.env.ONWARD_BIN ?? fileURLToPath(new URL("../../../target/debug/onward", import.meta.url));
 
 export const SIGNING_KEY = `signkey-test-${"ab".repeat(32)}`;
 export const OTHER_SIGNING_KEY = `signkey-test-${"cd".repeat(32)}`;
@@ -24,10 +24,11 @@ export class Engine extends Program {
   }
 
   /** `onward start`, with keys. */
-  static cloud({ signingKeys = [SIGNING_KEY], eventKey = EVENT_KEY, ...options } = {}) {
+  static cloud({ signingKeys = [SIGNING_KEY], eventKey = EVENT_KEY, allowPrivate = true, ...options } = {}) {
     const keys = signingKeys.flatMap((key) => ["--signing-key", key]);
-    const more = ["--event-key", eventKey, "--allow-private", "--retry-interval", "1s"];
-    return Engine.#open("start", [...keys, ...more], { signingKey: signingKeys[0], eventKey, ...options });
+    const more = [...(eventKey ? ["--event-key", eventKey] : []), ...(allowPrivate ? ["--allow-private"] : [])];
+    const flags = [...keys, ...more, "--retry-interval", "1s"];
+    return Engine.#open("start", flags, { signingKey: signingKeys[0], eventKey, ...options });
   }
 
   static async #open(mode, flags, { store, port, env, flags: more = [], signingKey, eventKey } = {}) {
