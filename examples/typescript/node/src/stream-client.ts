@@ -4,12 +4,18 @@ import { fetchWithStream } from "inngest/experimental/durable-endpoints/client";
 
 const url = process.argv[2] ?? "http://localhost:3000/story";
 
+let run: string | null = null;
+
 /** The words of steps that may still fail. */
 let provisional = "";
 
 const response = await fetchWithStream(url, {
   fetchOpts: { signal: AbortSignal.timeout(60_000) },
-  onMetadata: ({ runId }) => console.log(`run ${runId}`),
+  // It is told again by each process that goes on with the run.
+  onMetadata: ({ runId }) => {
+    if (!run) console.log(`run ${runId}`);
+    run = runId;
+  },
   onData: ({ data }) => {
     provisional += typeof data === "string" ? data : JSON.stringify(data);
     if (process.stdout.isTTY) process.stdout.write(`\r[${provisional}]`);
