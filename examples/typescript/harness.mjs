@@ -20,14 +20,23 @@ export async function startEngine(t) {
   return url;
 }
 
-/** Starts an example as a process with `PORT` and `INNGEST_DEV` in its environment. Gives its address. */
+/**
+ * Starts an example as a process with `PORT` and `INNGEST_DEV` in its environment.
+ * Gives its address, and what kills it at once and starts it again.
+ */
 export async function startExample(t, engine, command, args, options = {}) {
   const port = await freePort();
-  const env = { ...process.env, ...options.env, PORT: String(port), INNGEST_DEV: engine };
-  const child = start(t, command, args, { cwd: options.cwd, env });
+  const env = { ...process.env, PORT: String(port), INNGEST_DEV: engine };
   const url = `http://localhost:${port}`;
-  await answers(child, url, () => connects(port));
-  return url;
+  const begin = async () => {
+    const child = start(t, command, args, { ...options, env });
+    await answers(child, url, () => connects(port));
+    return child;
+  };
+  let child = await begin();
+  const kill = () => stop(child, "SIGKILL");
+  const restart = async () => void (child = await begin());
+  return { url, kill, restart };
 }
 
 function start(t, command, args, options) {
@@ -39,10 +48,10 @@ function start(t, command, args, options) {
   return child;
 }
 
-async function stop(child) {
+async function stop(child, signal = "SIGTERM") {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, "exit");
-  child.kill("SIGTERM");
+  child.kill(signal);
   const patience = setTimeout(() => child.kill("SIGKILL"), 1_000);
   await ended;
   clearTimeout(patience);

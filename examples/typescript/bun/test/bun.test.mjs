@@ -1,6 +1,7 @@
 // The endpoints on Bun, as a client meets them.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { fetchWithStream } from "inngest/experimental/durable-endpoints/client";
@@ -10,7 +11,8 @@ const FOLDER = fileURLToPath(new URL("../", import.meta.url));
 
 async function program(t) {
   const engine = await startEngine(t);
-  return startExample(t, engine, `${FOLDER}node_modules/.bin/bun`, ["src/server.ts"], { cwd: FOLDER });
+  const { url } = await startExample(t, engine, join(FOLDER, "node_modules/.bin/bun"), ["src/server.ts"], { cwd: FOLDER });
+  return url;
 }
 
 const json = async (response) => (await response).json();

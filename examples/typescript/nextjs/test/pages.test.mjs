@@ -29,7 +29,7 @@ async function open(t, path, options = {}) {
 
   const engine = await startEngine(t);
   const next = join(FOLDER, "node_modules/next/dist/bin/next");
-  const url = await startExample(t, engine, process.execPath, [next, "start"], { cwd: FOLDER });
+  const { url } = await startExample(t, engine, process.execPath, [next, "start"], { cwd: FOLDER });
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   page.on("pageerror", (error) => complaints.push(`${error}`));

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { json, program } from "./programs.mjs";
 
 test("quickstart: an endpoint that does not pause answers at once", async (t) => {
@@ -19,6 +20,16 @@ test("quickstart: one that pauses sends the client to the engine, which has the 
   const answer = JSON.parse(await response.json());
   assert.equal(answer.greeting, "Hello, Ada!");
   assert.ok(Date.parse(answer.at) - asked >= 2_000, answer.at);
+});
+
+test("quickstart: a run goes on in the process that is there when its pause is over", async (t) => {
+  const example = await program(t, "quickstart");
+  const answer = fetch(`${example.url}/?name=Grace&pause=3s`).then((response) => response.json());
+  await sleep(1_000);
+  await example.kill();
+  await sleep(500);
+  await example.restart();
+  assert.equal(JSON.parse(await answer).greeting, "Hello, Grace!");
 });
 
 test("redirects: a function sends the client where status, headers and body are the handler's own", async (t) => {
