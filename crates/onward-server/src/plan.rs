@@ -12,7 +12,7 @@ mod step;
 
 pub(crate) use self::{
     apply::{Asked, Failure, Told},
-    step::{Ask, error, step_id, wire_key},
+    step::{Ask, error, read_key, step_id, wire, wire_key},
 };
 
 use std::collections::BTreeMap;
@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     done: BTreeMap<Seq, StepKey>,
     next: Seq,
     discovery: Discovery,
+    /// When the run last got an event of a name.
+    got: BTreeMap<String, Timestamp>,
     ended: bool,
 }
 
@@ -191,6 +193,22 @@ impl Plan {
         self.steps.get(&key).is_some_and(|step| !matches!(step.state, State::Failing { .. }))
     }
 
+    /// Whether anything of the step is known.
+    pub(crate) fn has(&self, key: StepKey) -> bool {
+        self.steps.contains_key(&key)
+    }
+
+    /// The key by which the SDK knows a step.
+    pub(crate) fn wire_of(&self, key: StepKey) -> Option<StepKey> {
+        self.steps.get(&key).map(|step| wire(&step.id))
+    }
+
+    /// The steps for which targeted calls are under way, by the keys that the SDK has for them.
+    pub(crate) fn targeted_under_way(&self) -> Vec<StepKey> {
+        let under_way = |step: &&Step| matches!(step.state, State::Planned { under_way: true, .. });
+        self.steps.values().filter(under_way).map(|step| wire(&step.id)).collect()
+    }
+
     /// The kind of a step that waits, and what it waits for.
     pub(crate) fn waiting(&self, key: StepKey) -> Option<(StepKind, &str)> {
         match self.steps.get(&key) {
@@ -208,6 +226,13 @@ impl Plan {
                 _ => None,
             }
         })
+    }
+
+    /// From when on an event of a name counts for a wait that begins now: the run's start, or just after the last that
+    /// it got. One that came just before the wait is not lost, and none counts twice.
+    pub(crate) fn look_back(&self, name: &str, created_at: Timestamp) -> Timestamp {
+        let after_last = self.got.get(name).map(|at| Timestamp::from_micros(at.as_micros().saturating_add(1)));
+        after_last.map_or(created_at, |at| at.max(created_at))
     }
 
     fn outstanding_len(&self) -> usize {

@@ -57,6 +57,17 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// This and what comes after it.
+    #[must_use]
+    pub(crate) fn and(mut self, then: Self) -> Self {
+        self.entries.extend(then.entries);
+        self.waiters.extend(then.waiters);
+        self.settled.extend(then.settled);
+        self.children.extend(then.children);
+        self.failed = self.failed.or(then.failed);
+        self
+    }
+
     /// Whether it changes nothing.
     pub(crate) const fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.settled.is_empty() && self.failed.is_none()
@@ -72,6 +83,22 @@ impl Plan {
         asked: Vec<Asked>,
         now: Timestamp,
         mut draw: impl FnMut() -> Draw,
+    ) -> Told {
+        let mut told = self.record(unit, attempt, asked, now, &mut draw);
+        if !self.ended {
+            self.check_progress(unit, attempt, now, &mut draw, &mut told);
+        }
+        told
+    }
+
+    /// Like [`apply`](Plan::apply), of a unit that ends the run: it need bring nothing more.
+    pub(crate) fn record(
+        &mut self,
+        unit: Unit,
+        attempt: Attempt,
+        asked: Vec<Asked>,
+        now: Timestamp,
+        draw: &mut impl FnMut() -> Draw,
     ) -> Told {
         let mut told = Told::default();
         if self.ended {
@@ -93,12 +120,11 @@ impl Plan {
             if !matches!(ask, Ask::Ran(_)) {
                 self.in_first_request = false;
             }
-            if self.ask(unit, attempt, (id, is_race, ask), now, &mut draw, &mut told) {
+            if self.ask(unit, attempt, (id, is_race, ask), now, draw, &mut told) {
                 settled.push(key);
             }
         }
         self.settle(&settled);
-        self.check_progress(unit, attempt, now, &mut draw, &mut told);
         told
     }
 
@@ -186,8 +212,11 @@ impl Plan {
             State::Waiting { .. } => Attempt::FIRST,
             State::Done { .. } => return,
         };
-        if matches!(step.state, State::Waiting { .. }) {
+        if let State::Waiting { subject, .. } = &step.state {
             told.settled.push(key);
+            if step.kind == StepKind::WaitForEvent && outcome.as_ref().is_ok_and(|event| event.as_ref() != b"null") {
+                self.got.insert(subject.clone(), now);
+            }
         }
         step.state = State::Done { outcome: outcome.clone() };
         let (id, kind) = (step.id.clone(), step.kind);

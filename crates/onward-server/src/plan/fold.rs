@@ -21,6 +21,7 @@ impl Plan {
             done: BTreeMap::new(),
             next: Seq(0),
             discovery: Discovery { wanted: false, ..Discovery::FRESH },
+            got: BTreeMap::new(),
             ended: false,
         }
     }
@@ -64,7 +65,15 @@ impl Plan {
         let key = entry.key();
         let before = self.steps.get(&key).map(|step| &step.state);
         let state = match &entry.change {
-            Change::Succeeded { output, .. } => State::Done { outcome: Ok(output.clone()) },
+            Change::Succeeded { output, .. } => {
+                if let Some(State::Waiting { subject, .. }) = before
+                    && entry.kind == StepKind::WaitForEvent
+                    && output.as_ref() != b"null"
+                {
+                    self.got.insert(subject.clone(), entry.at);
+                }
+                State::Done { outcome: Ok(output.clone()) }
+            }
             Change::Failed { error, .. } => State::Done { outcome: Err(error.clone()) },
             Change::AttemptFailed { attempt, retry_at, .. } => {
                 self.in_first_request = false;

@@ -77,10 +77,24 @@ pub(crate) fn step_id(name: &str, index: u32, wire: [u8; 20]) -> Result<StepId, 
 
 /// The key by which the SDK knows a step.
 pub(crate) fn wire_key(id: &StepId) -> String {
-    match id.name().strip_prefix(BY_KEY) {
-        Some(hex) => hex.to_owned(),
-        None => id.key().to_string(),
+    wire(id).to_string()
+}
+
+/// The key by which the SDK knows a step, as frames name it.
+pub(crate) fn wire(id: &StepId) -> StepKey {
+    id.name().strip_prefix(BY_KEY).and_then(read_key).unwrap_or_else(|| id.key())
+}
+
+/// A key, from its 40 hex digits.
+pub(crate) fn read_key(hex: &str) -> Option<StepKey> {
+    let mut key = [0; 20];
+    if hex.len() != 40 || !hex.is_ascii() {
+        return None;
     }
+    for (at, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).ok()?;
+    }
+    Some(StepKey::from_bytes(key))
 }
 
 /// An error of ours, as the SDK reads errors.

@@ -1,0 +1,136 @@
+//! The engine over HTTP: what endpoints report and ask, what their clients wait for, and what operators do.
+
+mod checkpoint;
+mod event;
+mod info;
+mod output;
+mod refusal;
+mod register;
+mod run;
+mod state;
+mod stream;
+mod tee;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    response::Response,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use onward_core::{RunId, StoreError};
+use serde::Serialize;
+
+use self::refusal::Refusal;
+use crate::shared::Shared;
+
+/// What a route is given.
+type Engine = axum::extract::State<Arc<Shared>>;
+
+/// All routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/checkpoint", post(checkpoint::first))
+        .route("/v1/checkpoint/{run}/steps", post(checkpoint::steps))
+        .route("/v1/checkpoint/{run}/async", post(checkpoint::steps))
+        .route("/v0/runs/{run}/actions", get(state::actions))
+        .route("/v0/runs/{run}/batch", get(state::batch))
+        .route("/v1/http/runs/{run}/output", get(output::output).options(preflight))
+        .route("/v1/checkpoint/{run}/output", get(output::output).options(preflight))
+        .route("/v1/realtime/publish/tee", post(tee::tee))
+        .route("/v1/realtime/sse", get(stream::stream).options(preflight))
+        .route("/e/{key}", post(event::events).options(preflight))
+        .route("/v1/signals", post(event::signal))
+        .route("/fn/register", post(register::register))
+        .route("/v1/runs", get(run::list))
+        .route("/v1/runs/{run}", get(run::show).delete(run::cancel))
+        .route("/v1/runs/{run}/retry", post(run::retry))
+        .route("/health", get(info::health))
+        .route("/metrics", get(info::metrics))
+        .route("/dev", get(info::dev))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "the engine has no such route"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the route does not take this method")
+        })
+        .with_state(shared)
+}
+
+/// Whether a request comes from who has a signing key. Without any key, all do.
+fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+    if shared.options.signing_keys.is_empty() {
+        return Ok(());
+    }
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if shared.keys.verify_bearer(bearer) {
+        Ok(())
+    } else {
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, "the signing key is not one of the engine's: set INNGEST_SIGNING_KEY"))
+    }
+}
+
+/// The body of a request, up to a limit.
+async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
+    use http_body_util::{BodyExt, LengthLimitError, Limited};
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let text = format!("the body is larger than {limit} bytes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, &text))
+        }
+        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body could not be read")),
+    }
+}
+
+fn run_id(text: &str) -> Result<RunId, Refusal> {
+    text.parse().map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the run id is not a ULID of 26 characters"))
+}
+
+/// Opens what is waited for to pages of every origin: a token is needed, and no cookie is looked at.
+fn share(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+async fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    share(response.headers_mut());
+    response.headers_mut().insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+fn json(body: &impl Serialize) -> Response {
+    json_bytes(serde_json::to_vec(body).expect("strings and numbers always serialise"))
+}
+
+fn json_bytes(bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What a store's error means to who asked.
+fn refused(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::RunNotFound => Refusal::new(StatusCode::NOT_FOUND, "there is no such run"),
+        StoreError::WrongStatus(status) => {
+            Refusal::new(StatusCode::CONFLICT, &format!("the run is {}", status.as_str()))
+        }
+        error => {
+            tracing::error!(error = error as &dyn std::error::Error, "the store refused");
+            Refusal::unavailable()
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Where redirected clients wait for a run's outcome.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use onward_core::{
+    RunId,
+    run::{Outcome, Status},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Engine, json, refusal::Refusal, refused, run_id, share};
+use crate::{
+    options::OutputForm,
+    record::Answer,
+    shared::Shared,
+};
+
+/// What a client says in the query.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    token: String,
+    /// `original` for the handler's own response, `compatible` for what the SDK reports.
+    response: Option<String>,
+}
+
+/// `GET /v1/http/runs/{run}/output?token=`: the outcome, as soon as there is one.
+pub(super) async fn output(
+    State(shared): Engine,
+    Path(run): Path<String>,
+    Query(asked): Query<Asked>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let run_id = run_id(&run).map_err(Refusal::shared)?;
+    if !shared.opens(run_id, &asked.token) {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "the token is not this run's, or has expired").shared());
+    }
+    let form = form(&shared, &asked, &headers)?;
+    let mut response = match outcome(&shared, run_id).await.map_err(Refusal::shared)? {
+        Some(outcome) => respond(&outcome, form),
+        None => again(&uri),
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    share(response.headers_mut());
+    Ok(response)
+}
+
+/// In which form a client gets the outcome. The SDK's proxy says on a GET what type its body is, and nobody else does.
+fn form(shared: &Shared, asked: &Asked, headers: &HeaderMap) -> Result<OutputForm, Refusal> {
+    match asked.response.as_deref() {
+        Some("original") => Ok(OutputForm::Original),
+        Some("compatible") => Ok(OutputForm::Compatible),
+        Some(_) => Err(Refusal::malformed("response is `original` or `compatible`").shared()),
+        None if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json") => {
+            Ok(OutputForm::Compatible)
+        }
+        None => Ok(shared.options.output),
+    }
+}
+
+/// The outcome; `None` where there was none for as long as a connection is held.
+async fn outcome(shared: &Arc<Shared>, run_id: RunId) -> Result<Option<Arc<Outcome>>, Refusal> {
+    // Why before the store is asked: what happens after that is told.
+    let mut watch = shared.hub.watch(run_id);
+    let record = shared.store.run(run_id).await.map_err(|error| refused(&error))?;
+    let Some(record) = record else { return Err(Refusal::new(StatusCode::GONE, "the run is no longer kept")) };
+    if let Some(outcome) = record.outcome {
+        return Ok(Some(Arc::new(outcome)));
+    }
+    tokio::select! {
+        outcome = watch.outcome() => Ok(Some(outcome)),
+        () = tokio::time::sleep(shared.options.hold) => Ok(None),
+        () = shared.tasks.shutdown_token().cancelled() => Ok(None),
+    }
+}
+
+/// Asks the client to come again: fetch and curl do.
+fn again(uri: &Uri) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let location = uri.path_and_query().and_then(|path| HeaderValue::from_str(path.as_str()).ok());
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn respond(outcome: &Outcome, form: OutputForm) -> Response {
+    match outcome.status {
+        Status::Completed => match Answer::decode(outcome) {
+            Ok(answer) => completed(answer, form),
+            Err(unreadable) => {
+                tracing::error!(error = &unreadable as &dyn std::error::Error, "an outcome cannot be read");
+                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the outcome cannot be read").into_response()
+            }
+        },
+        status => {
+            let code = if status == Status::Cancelled { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let mut response = json(&json!({ "error": public(outcome) }));
+            *response.status_mut() = code;
+            response
+        }
+    }
+}
+
+/// What may be told of an error: its name and message, not where in the code it was thrown.
+pub(super) fn public(outcome: &Outcome) -> Value {
+    let error: Value = serde_json::from_slice(outcome.error.as_ref()).unwrap_or_default();
+    let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
+    json!({
+        "name": text("name").unwrap_or_else(|| "Error".to_owned()),
+        "message": text("message").unwrap_or_else(|| "the run failed".to_owned()),
+    })
+}
+
+/// What an endpoint's SDK reports of its handler's response.
+#[derive(Debug, Deserialize)]
+struct Reported {
+    status: u16,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    body: Option<String>,
+}
+
+fn completed(answer: Answer, form: OutputForm) -> Response {
+    if form == OutputForm::Original
+        && let Some(response) = answer.response.and_then(onward_protocol::sse::Content::into_response)
+    {
+        let (mut parts, body) = response.into_parts();
+        // What is about one connection, or about bytes that are no longer these.
+        for name in ["connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive"] {
+            parts.headers.remove(name);
+        }
+        return Response::from_parts(parts, Body::from(body));
+    }
+    let Ok(reported) = serde_json::from_str::<Reported>(answer.data.get()) else {
+        return super::json_bytes(answer.data.get().as_bytes().to_vec());
+    };
+    let mut response = Response::new(Body::from(reported.body.unwrap_or_else(|| "null".to_owned())));
+    *response.status_mut() = StatusCode::from_u16(reported.status).unwrap_or(StatusCode::OK);
+    for (name, value) in reported.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    response
+}

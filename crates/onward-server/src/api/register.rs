@@ -1,0 +1,31 @@
+//! Functions become known.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::StatusCode;
+use onward_protocol::sdk::registration::parse_registration;
+use serde_json::json;
+
+use super::{Engine, authorize, json, read, refusal::Refusal, refused};
+
+/// The largest registration, in bytes.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// `POST /fn/register`: an app's functions take the place of those that it had.
+pub(super) async fn register(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
+    authorize(&shared, request.headers())?;
+    let body = read(request, BYTES_MAX).await?;
+    let registration =
+        parse_registration(&body).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
+    for function in &registration.functions {
+        let url = reqwest::Url::parse(&function.url)
+            .map_err(|_| Refusal::malformed("the URL of a function is not one"))?;
+        let checked = shared.caller.reach().check(&url);
+        checked.map_err(|refused| Refusal::new(StatusCode::FORBIDDEN, &refused.to_string()))?;
+    }
+    let modified = shared.functions.register(&*shared.store, &registration).await.map_err(|error| refused(&error))?;
+    tracing::info!(app = registration.app, functions = registration.functions.len(), "functions registered");
+    Ok(json(&json!({ "ok": true, "modified": modified })))
+}

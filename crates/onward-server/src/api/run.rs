@@ -1,0 +1,212 @@
+//! Runs, for operators: listed, shown, cancelled, tried again.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use http::{HeaderMap, StatusCode};
+use onward_core::{
+    EndpointId, RunId, StepKey, Timestamp,
+    journal::{Change, Entry},
+    run::{Outcome, RunRecord, Status},
+    step::StepKind,
+    store::{Control, RunFilter},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Engine, authorize, json, output::public, refusal::Refusal, refused, run_id};
+use crate::{
+    live::NotTaken,
+    plan::{error, wire},
+    record::{Answer, ended},
+    shared::Shared,
+};
+
+/// How many runs a page has.
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 500;
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Filter {
+    status: Option<String>,
+    endpoint: Option<String>,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/runs`: newest first.
+pub(super) async fn list(
+    State(shared): Engine,
+    Query(asked): Query<Filter>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    authorize(&shared, &headers)?;
+    let statuses = asked.status.as_deref().map_or(Ok(Vec::new()), statuses)?;
+    let endpoint = asked.endpoint.map(EndpointId::try_new).transpose();
+    let filter = RunFilter {
+        statuses,
+        endpoint: endpoint.map_err(|invalid| Refusal::malformed(&invalid.to_string()))?,
+        before: asked.before.as_deref().map(run_id).transpose()?,
+        limit: asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
+        ..RunFilter::default()
+    };
+    let page = shared.store.runs(filter).await.map_err(|error| refused(&error))?;
+    let runs: Vec<_> = page.runs.iter().map(summary).collect();
+    Ok(json(&json!({ "data": runs, "next": page.next.map(|next| next.to_string()) })))
+}
+
+fn statuses(text: &str) -> Result<Vec<Status>, Refusal> {
+    let of = |name: &str| Status::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(name.trim()));
+    let found: Option<Vec<_>> = text.split(',').map(of).collect();
+    found.ok_or_else(|| Refusal::malformed("status is one of running, suspended, completed, failed, cancelled"))
+}
+
+fn summary(record: &RunRecord) -> Value {
+    json!({
+        "run_id": record.run_id.to_string(),
+        "endpoint": record.endpoint.as_str(),
+        "status": title(record.status),
+        "run_started_at": rfc3339(record.created_at),
+        "ended_at": record.finished_at.map(rfc3339),
+    })
+}
+
+/// A status as the original API tells it: a run that waits is running.
+const fn title(status: Status) -> &'static str {
+    match status {
+        Status::Running | Status::Suspended => "Running",
+        Status::Completed => "Completed",
+        Status::Failed => "Failed",
+        Status::Cancelled => "Cancelled",
+    }
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.as_micros()).map(|at| at.to_string()).unwrap_or_default()
+}
+
+/// `GET /v1/runs/{run}`: a run with its steps and, to who has the signing key, its output.
+pub(super) async fn show(
+    State(shared): Engine,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    authorize(&shared, &headers)?;
+    let loaded = shared.store.load(run_id(&run)?).await.map_err(|error| refused(&error))?;
+    let Some(loaded) = loaded else { return Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such run")) };
+    let mut data = summary(&loaded.record);
+    data["output"] = loaded.record.outcome.as_ref().map_or(Value::Null, output);
+    data["steps"] = steps(&loaded.journal).into();
+    Ok(json(&json!({ "data": data })))
+}
+
+fn output(outcome: &Outcome) -> Value {
+    if outcome.status != Status::Completed {
+        return json!({ "error": public(outcome) });
+    }
+    Answer::decode(outcome).ok().and_then(|answer| serde_json::from_str(answer.data.get()).ok()).unwrap_or_default()
+}
+
+/// The steps of a journal, in the order in which they were first recorded.
+fn steps(journal: &[Entry]) -> Vec<Value> {
+    let mut places: BTreeMap<StepKey, usize> = BTreeMap::new();
+    let mut steps: Vec<Value> = Vec::new();
+    for entry in journal.iter().filter(|entry| entry.kind != StepKind::Handler) {
+        let at = *places.entry(entry.key()).or_insert_with(|| {
+            let id = if entry.step.name().starts_with('#') { wire(&entry.step).to_string() } else { entry.step.to_string() };
+            steps.push(json!({ "id": id, "kind": entry.kind.as_str(), "attempts": 0 }));
+            steps.len() - 1
+        });
+        let step = &mut steps[at];
+        let (status, attempts, due_at) = match &entry.change {
+            Change::AttemptFailed { attempt, retry_at, .. } => ("retrying", Some(attempt.0), Some(*retry_at)),
+            Change::Waiting { until, .. } => {
+                let status = if entry.kind == StepKind::Run { "planned" } else { "waiting" };
+                (status, None, *until)
+            }
+            Change::Succeeded { attempt, .. } => ("succeeded", Some(attempt.0), None),
+            Change::Failed { attempt, .. } => ("failed", Some(attempt.0), None),
+            Change::Reset => ("reset", None, None),
+        };
+        step["status"] = status.into();
+        step["at"] = rfc3339(entry.at).into();
+        step["due_at"] = due_at.map(rfc3339).into();
+        if let Some(attempts) = attempts {
+            step["attempts"] = attempts.into();
+        }
+        if let Change::AttemptFailed { error, .. } | Change::Failed { error, .. } = &entry.change {
+            let error: Value = serde_json::from_slice(error.as_ref()).unwrap_or_default();
+            step["error"] = error.get("message").cloned().unwrap_or_default();
+        }
+    }
+    steps
+}
+
+/// `DELETE /v1/runs/{run}`: cancels a run.
+pub(super) async fn cancel(
+    State(shared): Engine,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    authorize(&shared, &headers)?;
+    let run_id = run_id(&run)?;
+    let outcome = ended(Status::Cancelled, error("RunCancelled", "the run was cancelled"));
+    if let Some(live) = shared.live.get(run_id) {
+        match live.finish(outcome.clone()).await {
+            Ok(()) => return Ok(no_content()),
+            Err(NotTaken::Ended(status)) => {
+                return Err(Refusal::new(StatusCode::CONFLICT, &format!("the run is {}", status.as_str())));
+            }
+            Err(NotTaken::Unavailable) => return Err(Refusal::unavailable()),
+            Err(NotTaken::Elsewhere) => {}
+        }
+    }
+    control(&shared, run_id, Control::Cancel(outcome.clone())).await?;
+    shared.hub.cancel(run_id);
+    shared.hub.finish(run_id, std::sync::Arc::new(outcome));
+    Ok(no_content())
+}
+
+/// `POST /v1/runs/{run}/retry`: a failed run goes on from what failed it.
+pub(super) async fn retry(
+    State(shared): Engine,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    authorize(&shared, &headers)?;
+    let run_id = run_id(&run)?;
+    let loaded = shared.store.load(run_id).await.map_err(|error| refused(&error))?;
+    let Some(loaded) = loaded else { return Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such run")) };
+    let step = loaded.record.outcome.as_ref().and_then(|outcome| failed_by(outcome, &loaded.journal));
+    control(&shared, run_id, Control::Retry { step, timeout_at: None }).await?;
+    Ok(no_content())
+}
+
+/// The step whose error failed a run: the last that failed with the message that the run failed with.
+fn failed_by(outcome: &Outcome, journal: &[Entry]) -> Option<StepKey> {
+    let message = |error: &[u8]| {
+        serde_json::from_slice::<Value>(error).ok()?.get("message")?.as_str().map(str::to_owned)
+    };
+    let failed = message(outcome.error.as_ref())?;
+    journal.iter().rev().find_map(|entry| match &entry.change {
+        Change::Failed { error, .. } if entry.kind != StepKind::Handler => {
+            (message(error.as_ref()).as_ref() == Some(&failed)).then(|| entry.key())
+        }
+        _ => None,
+    })
+}
+
+async fn control(shared: &Shared, run_id: RunId, control: Control) -> Result<(), Refusal> {
+    let woken = shared.store.control(run_id, control, shared.clock.now()).await.map_err(|error| refused(&error))?;
+    shared.scheduler.woken(&woken);
+    Ok(())
+}
+
+fn no_content() -> Response {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

@@ -1,0 +1,75 @@
+//! What an endpoint streams while the engine calls it.
+
+use axum::{
+    body::Body,
+    extract::{Query, Request, State},
+    response::Response,
+};
+use futures_util::FutureExt;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use onward_protocol::sse::Parser;
+use serde::Deserialize;
+
+use super::{Engine, authorize, refusal::Refusal, run_id};
+use crate::live::Teed;
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    channel: String,
+}
+
+/// `POST /v1/realtime/publish/tee?channel=`: frames, as the endpoint makes them. The request may never end: it is
+/// answered when nothing more can come that counts.
+pub(super) async fn tee(
+    State(shared): Engine,
+    Query(asked): Query<Asked>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    authorize(&shared, request.headers())?;
+    let run_id = run_id(&asked.channel)?;
+    let Some(live) = shared.live.get(run_id) else {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "the run is not under way here"));
+    };
+    let (id, stop) = live.open_tee();
+    let taken = tokio::select! {
+        taken = take(&live, id, request.into_body(), shared.options.limits.chunk_bytes) => taken,
+        () = stop.cancelled() => Ok(()),
+    };
+    live.close_tee(id);
+    taken.map(|()| Response::new(Body::empty()))
+}
+
+async fn take(
+    live: &std::sync::Arc<crate::live::Live>,
+    id: crate::live::TeeId,
+    mut body: Body,
+    chunk_bytes: usize,
+) -> Result<(), Refusal> {
+    let (mut parser, mut outside) = (Parser::default(), 0);
+    while let Some(Ok(frame)) = body.frame().await {
+        let mut events = frame.data_ref().map(|data| parser.push(data)).unwrap_or_default();
+        // What has come meanwhile is written at once.
+        while let Some(Some(Ok(frame))) = body.frame().now_or_never() {
+            events.extend(frame.data_ref().map(|data| parser.push(data)).unwrap_or_default());
+        }
+        let frames = events.iter().filter_map(|event| event.frame().ok().flatten()).collect();
+        match live.tee(id, frames, &mut outside) {
+            Teed::Written(receipt) => {
+                if receipt.durable().await.is_err() {
+                    return Err(Refusal::unavailable());
+                }
+            }
+            Teed::Complete => return Ok(()),
+            Teed::TooMuch => {
+                let text = "the run streams more than it may, or a chunk is too large";
+                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+            }
+        }
+        if parser.pending_len() > chunk_bytes.saturating_mul(2) {
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a chunk is too large"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! Re-entry: the HTTP call by which a run goes on at its endpoint.
+
+pub(crate) mod gateway;
+mod reach;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use onward_core::Attempt;
+use onward_protocol::sdk::{checkpoint::HttpRequestEvent, registration, reply::Reply};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use self::reach::{Reach, Refused};
+use crate::{
+    live::Live,
+    options::{Limits, Options},
+    plan::{Call, Unit},
+    record::Target,
+};
+
+/// Makes calls: keeps connections open, and bounds how many are under way.
+pub(crate) struct Caller {
+    client: reqwest::Client,
+    reach: Reach,
+    all: Arc<Semaphore>,
+    origins: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    per_origin: usize,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").field("reach", &self.reach).finish_non_exhaustive()
+    }
+}
+
+/// How many origins are remembered that have no call under way.
+const ORIGINS_MAX: usize = 1_024;
+
+impl Caller {
+    pub(crate) fn try_new(options: &Options) -> Result<Self, reqwest::Error> {
+        let Limits { reentries, reentries_per_origin, .. } = options.limits;
+        let reach = Reach::new(&options.origins);
+        Ok(Self {
+            client: reach.client()?,
+            reach,
+            all: Arc::new(Semaphore::new(reentries.clamp(1, Semaphore::MAX_PERMITS))),
+            origins: Mutex::default(),
+            per_origin: reentries_per_origin.clamp(1, Semaphore::MAX_PERMITS),
+        })
+    }
+
+    /// Which endpoints may be called.
+    pub(crate) const fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// The client, for requests that steps ask for.
+    pub(crate) const fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Waits for a place among the calls under way. **Cancel-safe**.
+    async fn place(&self, origin: &str) -> (OwnedSemaphorePermit, OwnedSemaphorePermit) {
+        let own = {
+            let mut origins = self.origins.lock();
+            if origins.len() >= ORIGINS_MAX {
+                origins.retain(|_, gate| Arc::strong_count(gate) > 1);
+            }
+            let gate = origins.entry(origin.to_owned());
+            Arc::clone(gate.or_insert_with(|| Arc::new(Semaphore::new(self.per_origin))))
+        };
+        // Why its own first: an origin that is slow must not hold the places of all.
+        let own = own.acquire_owned().await.expect("it is never closed");
+        let all = Arc::clone(&self.all).acquire_owned().await.expect("it is never closed");
+        (own, all)
+    }
+}
+
+/// A call as it goes over the wire.
+#[derive(Debug)]
+struct Wire {
+    method: Method,
+    url: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Makes a call and tells the run of its answer.
+pub(crate) async fn make(live: Arc<Live>, call: Call) {
+    let began = tokio::time::Instant::now();
+    let answer = tokio::select! {
+        answer = ask(&live, call) => answer,
+        () = live.over() => return,
+    };
+    let result = match &answer {
+        Ok(Reply::NotTheSdk { .. }) | Err(_) => "unanswered",
+        Ok(Reply::Error { .. } | Reply::Failed { .. }) => "error",
+        Ok(Reply::Ops { .. } | Reply::Result { .. }) => "answered",
+    };
+    live.shared.metrics.reentry(result, began.elapsed());
+    match answer {
+        Ok(reply) => live.answered(call, reply).await,
+        Err(why) => live.unanswered(call, &why),
+    }
+}
+
+/// The answer, or why there is none: in words that may be shown to whoever waits for the run.
+async fn ask(live: &Live, call: Call) -> Result<Reply, String> {
+    let wire = match &live.origin.target {
+        Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
+        Target::Function { url, event, .. } => to_function(live, call, url, event),
+    };
+    let wire = wire.ok_or("the endpoint's URL is not one")?;
+    let url = reqwest::Url::parse(&wire.url).map_err(|_| "the endpoint's URL is not one")?;
+    live.shared.caller.reach.check(&url).map_err(|refused| refused.to_string())?;
+    let _place = live.shared.caller.place(&url.origin().ascii_serialization()).await;
+    let time = live.shared.options.reentry_timeout;
+    let answered = tokio::time::timeout(time, send(live, wire, url));
+    answered.await.unwrap_or_else(|_| Err("the endpoint took too long to answer".to_owned()))
+}
+
+async fn send(live: &Live, wire: Wire, url: reqwest::Url) -> Result<Reply, String> {
+    let limits = &live.shared.options.limits;
+    let request = live.shared.caller.client.request(wire.method, url).headers(wire.headers).body(wire.body);
+    let mut response = request.send().await.map_err(|error| unreachable(&error))?;
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let body = read(&mut response, limits.reply_bytes).await?;
+    Ok(Reply::read(status, &headers, &body, limits.steps))
+}
+
+/// Reads a body up to a limit.
+async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| "the endpoint's answer broke off")? {
+        if body.len() + chunk.len() > limit {
+            return Err(format!("the endpoint's answer has more than {limit} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Why there was no answer: what kind of failure, and nothing from inside.
+fn unreachable(error: &reqwest::Error) -> String {
+    let refused = std::error::Error::source(error);
+    let mut source = refused;
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<Refused>() {
+            return refused.to_string();
+        }
+        source = cause.source();
+    }
+    let why = if error.is_connect() {
+        "the endpoint could not be connected to"
+    } else if error.is_timeout() {
+        "the endpoint took too long to answer"
+    } else {
+        "the connection to the endpoint broke off"
+    };
+    why.to_owned()
+}
+
+fn to_endpoint(live: &Live, call: Call, request: &HttpRequestEvent, version: i32) -> Option<Wire> {
+    let method = Method::from_bytes(request.method.as_bytes()).ok()?;
+    let body = body_of(&method, &request.body);
+    let mut headers = headers(live, call, version, method.as_str(), body.as_bytes())?;
+    let content_type = HeaderValue::from_str(&request.content_type).ok().filter(|value| !value.is_empty());
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, content_type.unwrap_or(json));
+    if let Unit::Targeted(key) = call.unit {
+        let key = live.wire_of(key)?;
+        headers.insert("x-inngest-step-id", HeaderValue::from_str(&key.to_string()).ok()?);
+    }
+    if call.plan_only {
+        headers.insert("x-inngest-force-step-plan", HeaderValue::from_static("true"));
+    }
+    Some(Wire { method, url: url_of(request), headers, body: Bytes::from(body.to_owned()) })
+}
+
+/// The URL of a request.
+fn url_of(request: &HttpRequestEvent) -> String {
+    let HttpRequestEvent { domain, path, query_params, .. } = request;
+    let query = match query_params.as_str() {
+        "" => String::new(),
+        // Why: the SDK takes a parameter of this name for its own. An empty one before it makes it look at the header.
+        query if has_step_id(query) => format!("?stepId=&{query}"),
+        query => format!("?{query}"),
+    };
+    format!("{}{path}{query}", domain.trim_end_matches('/'))
+}
+
+fn has_step_id(query: &str) -> bool {
+    query.split('&').any(|pair| pair.split('=').next() == Some("stepId"))
+}
+
+/// The body that an endpoint can be called with: with these methods the SDK takes nothing but JSON.
+fn body_of<'a>(method: &Method, body: &'a str) -> &'a str {
+    let must_be_json = matches!(*method, Method::POST | Method::PUT);
+    if must_be_json && serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() { "" } else { body }
+}
+
+fn to_function(live: &Live, call: Call, url: &str, event: &serde_json::Value) -> Option<Wire> {
+    let steps = live.steps();
+    let max = live.origin.retries.saturating_add(1);
+    let Attempt(attempt) = call.attempt;
+    let call_of = registration::Call {
+        event,
+        steps: &steps.iter().map(|(key, outcome)| (key.as_str(), memo(outcome))).collect::<Vec<_>>(),
+        run_id: &live.run_id.to_string(),
+        attempt: attempt.saturating_sub(1),
+        max_attempts: max,
+        plan_only: call.plan_only,
+    };
+    let body = call_of.body();
+    let mut headers = headers(live, call, 1, "POST", &body)?;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut url = reqwest::Url::parse(url).ok()?;
+    let step = match call.unit {
+        Unit::Targeted(key) => live.wire_of(key)?.to_string(),
+        _ => "step".to_owned(),
+    };
+    let kept: Vec<_> = url.query_pairs().filter(|(name, _)| name != "stepId").map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    url.query_pairs_mut().clear().extend_pairs(kept).append_pair("stepId", &step);
+    Some(Wire { method: Method::POST, url: url.into(), headers, body: body.into() })
+}
+
+/// The outcome of a step as the SDK reads it.
+fn memo(outcome: &Result<onward_core::Payload, onward_core::Payload>) -> String {
+    let (name, value) = match outcome {
+        Ok(output) => ("data", output),
+        Err(error) => ("error", error),
+    };
+    let value = std::str::from_utf8(value.as_ref()).ok().filter(|value| !value.is_empty()).unwrap_or("null");
+    format!("{{\"{name}\":{value}}}")
+}
+
+fn headers(live: &Live, call: Call, version: i32, method: &str, body: &[u8]) -> Option<HeaderMap> {
+    let shared = &live.shared;
+    let now = u64::try_from(shared.clock.now().as_millis() / 1000).ok()?;
+    let signature = shared.keys.signature_header(method, body, now);
+    let kind = match shared.options.mode {
+        crate::options::Mode::Dev => "dev",
+        crate::options::Mode::Start => "cloud",
+    };
+    let mut headers = HeaderMap::new();
+    let mut put = |name: &'static str, value: &str| {
+        let value = HeaderValue::from_str(value).ok()?;
+        headers.insert(HeaderName::from_static(name), value);
+        Some(())
+    };
+    put("x-run-id", &live.run_id.to_string())?;
+    put("x-inngest-signature", &signature)?;
+    put("x-inngest-req-version", &version.to_string())?;
+    put("x-request-id", &format!("{}.{:08x}", live.run_id, rand::random::<u32>()))?;
+    put("x-inngest-generation-id", &call.attempt.0.to_string())?;
+    put("x-inngest-server-kind", kind)?;
+    if let Some(traceparent) = &live.origin.traceparent {
+        put("traceparent", traceparent)?;
+    }
+    Some(headers)
+}
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use onward_protocol::sdk::checkpoint::HttpRequestEvent;
+
+    use super::{body_of, url_of};
+
+    #[test]
+    fn a_users_own_step_id_does_not_hide_that_of_the_call() {
+        let request = |query: &str| HttpRequestEvent {
+            domain: "http://a.example".to_owned(),
+            path: "/x".to_owned(),
+            query_params: query.to_owned(),
+            ..HttpRequestEvent::default()
+        };
+        assert_eq!(url_of(&request("")), "http://a.example/x");
+        assert_eq!(url_of(&request("a=1")), "http://a.example/x?a=1");
+        assert_eq!(url_of(&request("a=1&stepId=7")), "http://a.example/x?stepId=&a=1&stepId=7");
+        assert_eq!(url_of(&request("xstepId=7")), "http://a.example/x?xstepId=7");
+    }
+
+    #[test]
+    fn a_body_is_sent_again_where_the_sdk_can_take_it() {
+        assert_eq!(body_of(&Method::POST, "{\"a\": 1}"), "{\"a\": 1}");
+        assert_eq!(body_of(&Method::POST, "text"), "");
+        assert_eq!(body_of(&Method::PATCH, "text"), "text");
+        assert_eq!(body_of(&Method::PUT, ""), "");
+    }
+}

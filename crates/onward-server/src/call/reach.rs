@@ -1,0 +1,181 @@
+//! Which hosts the engine connects to: it is told URLs by others, and must not become their way into a private network.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use reqwest::{
+    Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect::{Attempt, Policy},
+};
+
+use crate::options::Origins;
+
+/// Which hosts may be connected to.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    only: Arc<[String]>,
+    private: bool,
+}
+
+/// A host that is not to be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Its origin is not among those that are allowed.
+    #[error("the origin is not allowed: add it with --allow-origin")]
+    Origin,
+    /// It is on a private network.
+    #[error("the address is private: allow such with --allow-private")]
+    Private,
+    /// It is not reached by HTTP.
+    #[error("the URL is not one of HTTP")]
+    Scheme,
+}
+
+/// How many redirects are followed.
+const REDIRECTS_MAX: usize = 5;
+
+impl Reach {
+    pub(crate) fn new(origins: &Origins) -> Self {
+        let only = origins.only.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
+        Self { only, private: origins.private }
+    }
+
+    /// Whether a URL may be called, as far as it tells: the addresses of a name are checked when it is resolved.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Refused> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Refused::Scheme);
+        }
+        let origin = url.origin().ascii_serialization();
+        if !self.only.is_empty() && !self.only.contains(&origin) {
+            return Err(Refused::Origin);
+        }
+        self.check_host(url)
+    }
+
+    /// Whether a URL that a step asks for may be called: any origin, but no private address unless that is allowed.
+    pub(crate) fn check_host(&self, url: &Url) -> Result<(), Refused> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Refused::Scheme);
+        }
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) if !self.private && is_private(address) => Err(Refused::Private),
+            _ => Ok(()),
+        }
+    }
+
+    /// A client that connects to nothing else.
+    pub(super) fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
+        // An app may have chosen its provider already; then that one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(super::CONNECT_TIMEOUT)
+            .redirect(Policy::custom(follow))
+            .user_agent(concat!("onward/", env!("CARGO_PKG_VERSION")));
+        if self.private { builder.build() } else { builder.dns_resolver(Arc::new(PublicOnly)).build() }
+    }
+}
+
+/// Follows redirects that keep the method and the body, on the same origin.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let keeps = matches!(attempt.status().as_u16(), 307 | 308);
+    let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+    if keeps && same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+}
+
+/// Resolves names to public addresses alone: what a name resolves to may change between a check and its use.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let public: Vec<_> = found.iter().copied().filter(|found| !is_private(found.ip())).collect();
+            if public.is_empty() && !found.is_empty() {
+                return Err(Refused::Private.into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is on a network that is not everyone's: private, loopback, link-local, shared, or reserved
+/// (the registries of IANA for special purposes).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_private_v4(address),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => is_private_v4(address),
+            None => is_private_v6(address),
+        },
+    }
+}
+
+fn is_private_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_multicast()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 198 && (18..20).contains(&b))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113)
+}
+
+fn is_private_v6(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    let embeds_v4 = (first == 0x64 && second == 0xff9b) || first == 0x2002;
+    // Only what is handed out to everyone is public.
+    first & 0xe000 != 0x2000 || embeds_v4 || (first == 0x2001 && (second == 0xdb8 || second < 0x200))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Origins, Reach, Refused, Url, is_private};
+
+    #[test]
+    fn addresses_that_are_not_everyones_are_private() {
+        for address in [
+            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
+            "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1", "198.18.0.1",
+        ] {
+            assert!(is_private(address.parse().unwrap()), "{address}");
+        }
+        for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1"] {
+            assert!(!is_private(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_origin_must_be_allowed_where_some_are() {
+        let reach = |only: &[&str], private| {
+            Reach::new(&Origins { only: only.iter().map(|&origin| origin.to_owned()).collect(), private })
+        };
+        let check = |reach: &Reach, url: &str| reach.check(&Url::parse(url).unwrap());
+        let open = reach(&[], true);
+        assert_eq!(check(&open, "http://localhost:3000/x"), Ok(()));
+        assert_eq!(check(&open, "http://127.0.0.1:3000/x"), Ok(()));
+        assert_eq!(check(&open, "file:///etc/passwd"), Err(Refused::Scheme));
+        let public = reach(&[], false);
+        assert_eq!(check(&public, "http://127.0.0.1/x"), Err(Refused::Private));
+        assert_eq!(check(&public, "http://2130706433/x"), Err(Refused::Private), "127.0.0.1 as a number");
+        assert_eq!(check(&public, "http://[::1]/x"), Err(Refused::Private));
+        assert_eq!(check(&public, "https://app.example/x"), Ok(()));
+        let listed = reach(&["https://app.example/", "http://localhost:3000"], true);
+        assert_eq!(check(&listed, "https://app.example/x"), Ok(()));
+        assert_eq!(check(&listed, "http://localhost:3000/x"), Ok(()));
+        assert_eq!(check(&listed, "http://localhost:3001/x"), Err(Refused::Origin));
+        assert_eq!(check(&listed, "https://app.example.evil/x"), Err(Refused::Origin));
+        assert_eq!(check(&listed, "https://app.example@evil/x"), Err(Refused::Origin));
+    }
+}

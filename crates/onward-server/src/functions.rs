@@ -1,0 +1,191 @@
+//! Registered functions: what `step.invoke` reaches, and what events start.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use onward_core::{
+    EndpointId, Payload, RunId, StepKey, Store, StoreError, Timestamp,
+    event::Event,
+    event::{Matcher, matching::When},
+    run::{IdempotencyKey, NewRun},
+    store::{Checkpoint, Then},
+};
+use onward_protocol::sdk::{
+    registration::{Function as Registered, Registration},
+    request::InvokePayload,
+};
+use parking_lot::RwLock;
+use serde_json::{Value, json, value::RawValue};
+use sha2::{Digest, Sha256};
+
+use crate::{record::{Origin, Target, endpoint_id}, shared::Shared};
+
+/// What begins the name under which an app's functions are kept.
+const KEPT: &str = "app:";
+
+/// The functions of all apps.
+#[derive(Debug, Default)]
+pub(crate) struct Functions {
+    by_id: RwLock<BTreeMap<String, Function>>,
+}
+
+/// A function that can be called.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    app: Arc<str>,
+    registered: Arc<Registered>,
+}
+
+impl Functions {
+    /// The functions that a store has.
+    pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let functions = Self::default();
+        for (name, value) in store.registrations().await? {
+            if !name.starts_with(KEPT) {
+                continue;
+            }
+            match serde_json::from_slice::<Registration>(value.as_ref()) {
+                Ok(registration) => functions.put(&registration),
+                Err(error) => tracing::warn!(name, %error, "a registration cannot be read"),
+            }
+        }
+        Ok(functions)
+    }
+
+    /// Registers an app's functions in place of those that it had. Whether that changed something.
+    pub(crate) async fn register(&self, store: &dyn Store, registration: &Registration) -> Result<bool, StoreError> {
+        let value = serde_json::to_vec(registration).expect("strings and numbers always serialise");
+        let modified = store.register(format!("{KEPT}{}", registration.app), value.into()).await?;
+        self.put(registration);
+        Ok(modified)
+    }
+
+    fn put(&self, registration: &Registration) {
+        let app: Arc<str> = registration.app.as_str().into();
+        let mut by_id = self.by_id.write();
+        by_id.retain(|_, function| function.app != app);
+        for registered in &registration.functions {
+            let function = Function { app: Arc::clone(&app), registered: Arc::new(registered.clone()) };
+            by_id.insert(registered.id.clone(), function);
+        }
+    }
+
+    /// The function of an id.
+    pub(crate) fn get(&self, id: &str) -> Option<Function> {
+        self.by_id.read().get(id).cloned()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.read().len()
+    }
+
+    /// The functions that an event starts.
+    fn started_by(&self, event: &Value) -> Vec<Function> {
+        let name = event.get("name").and_then(Value::as_str).unwrap_or_default();
+        let starts = |function: &&Function| {
+            function.registered.triggers.iter().any(|trigger| {
+                trigger.event.as_deref() == Some(name) && fits(name, trigger.expression.as_deref(), event)
+            })
+        };
+        self.by_id.read().values().filter(starts).cloned().collect()
+    }
+}
+
+/// Whether the expression of a trigger holds of an event: in it, the event is `event`.
+fn fits(name: &str, expression: Option<&str>, event: &Value) -> bool {
+    let Some(expression) = expression.filter(|expression| !expression.is_empty()) else { return true };
+    When::try_new(expression, event.clone()).is_ok_and(|when| {
+        Matcher { name: name.to_owned(), value: None, when: Some(when) }.matches(event)
+    })
+}
+
+impl Function {
+    /// Its id, as runs name it.
+    pub(crate) fn endpoint(&self) -> EndpointId {
+        endpoint_id(&self.registered.id)
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.registered.url
+    }
+
+    fn origin(&self, event_id: String, event_ts: i64, event: Value) -> Origin {
+        let target = Target::Function { id: self.registered.id.clone(), url: self.registered.url.clone(), event };
+        Origin::new(event_id, event_ts, self.registered.retries, target)
+    }
+
+    /// What makes the run that a step invokes.
+    pub(crate) fn invoked(
+        &self,
+        by: RunId,
+        step: StepKey,
+        payload: &InvokePayload,
+        now: Timestamp,
+        traceparent: Option<String>,
+    ) -> Origin {
+        let id = RunId::new(now, rand::random()).to_string();
+        let mut data = serde_json::from_str::<Value>(payload.data.get()).unwrap_or_default();
+        if !data.is_object() {
+            data = json!({});
+        }
+        data["_inngest"] = json!({ "fn_id": self.registered.id, "correlation_id": format!("{by}.{step}") });
+        let mut event = json!({
+            "name": "inngest/function.invoked", "data": data, "id": id, "ts": now.as_millis(), "user": {},
+        });
+        if let Some(v) = &payload.v {
+            event["v"] = json!(v);
+        }
+        if let Some(meta) = payload.meta.as_deref().map(RawValue::get) {
+            event["meta"] = serde_json::from_str(meta).unwrap_or_default();
+        }
+        Origin { traceparent, ..self.origin(id, now.as_millis(), event) }
+    }
+}
+
+/// Starts the runs of functions that an event starts. An event that comes twice starts them once.
+pub(crate) async fn start(shared: &Shared, event: &Event) -> Result<(), StoreError> {
+    let mut json = event.to_json();
+    if json.get("user").is_none() {
+        json["user"] = json!({});
+    }
+    for function in shared.functions.started_by(&json) {
+        let now = shared.clock.now();
+        let digest = Sha256::new().chain_update(event.id.as_bytes()).chain_update([0]);
+        let digest: [u8; 32] = digest.chain_update(function.registered.id.as_bytes()).finalize().into();
+        let run_id = RunId::new(now, rand::random());
+        let Some(lease) = shared.first_lease(run_id) else {
+            return Err(StoreError::Unavailable("the node is joining the store".into()));
+        };
+        let origin = function.origin(event.id.clone(), event.ts.as_millis(), json.clone());
+        let new = NewRun {
+            run_id,
+            endpoint: function.endpoint(),
+            created_at: now,
+            request: origin.encode(),
+            timeout_at: None,
+            retention: shared.options.retention,
+            key: Some(IdempotencyKey { digest, fingerprint: [0; 32] }),
+            parent: None,
+        };
+        let checkpoint = Checkpoint {
+            start: Some(new),
+            then: Then::Suspend { due_at: now },
+            ..Checkpoint::new(lease, now)
+        };
+        match shared.store.checkpoint(checkpoint).await {
+            Ok(done) => {
+                shared.metrics.run_started();
+                shared.scheduler.woken(&done.woken);
+            }
+            Err(StoreError::KeyTaken { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The data of an event as the store keeps it.
+pub(crate) fn data(raw: &RawValue) -> Payload {
+    Payload::from(raw.get().to_owned())
+}

@@ -1,0 +1,158 @@
+//! Runs that are under way in this process: their plans in memory, and what moves them.
+//!
+//! A run is here from its first checkpoint, or from when the scheduler claims it, until it ends or waits for long. News
+//! come through [`Live`]'s methods: they decide under its lock, submit what is to be written in the same order, and what
+//! follows from it happens when that is durable.
+
+mod drive;
+mod news;
+mod registry;
+mod stream;
+mod write;
+
+pub(crate) use self::{registry::Registry, stream::TeeId};
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use onward_core::{
+    EndpointId, RunId, StepKey, Timestamp,
+    run::Outcome,
+    store::{Lease, Loaded},
+    stream::Tail,
+};
+use onward_protocol::sse::Content;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{plan::Plan, record::{Origin, Target}, shared::Shared};
+
+/// A run under way in this process.
+pub(crate) struct Live {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) run_id: RunId,
+    pub(crate) lease: Lease,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) origin: Origin,
+    state: Mutex<State>,
+    /// Something has changed: the driver looks again.
+    wake: Notify,
+    /// A stream of the endpoint's output has ended, or told of its end.
+    teed: Notify,
+    /// How many of the writes that were submitted are durable.
+    durable: watch::Sender<u64>,
+    /// The run is no longer under way here.
+    over: CancellationToken,
+    /// Nothing is under way of it for the moment: it holds no slot of the scheduler.
+    settled: CancellationToken,
+}
+
+struct State {
+    plan: Plan,
+    /// When the client's own request was last heard of.
+    heard: Timestamp,
+    tail: Tail,
+    /// How many bytes were streamed.
+    streamed: usize,
+    /// The streams of output that its endpoint has open, with the step that each is about, once that is known.
+    tees: BTreeMap<TeeId, Tee>,
+    /// The handler's own response, as its endpoint streamed it.
+    response: Option<Content>,
+    /// Facts may have come for its waiting steps.
+    nudged: bool,
+    submitted: u64,
+    /// How it ended.
+    outcome: Option<Arc<Outcome>>,
+    /// It is to be left to others: its lease is lost, or a write failed.
+    is_lost: bool,
+}
+
+/// A stream of output that is open.
+struct Tee {
+    step: Option<StepKey>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// A run that begins with its client's own request.
+    fn begun(shared: &Arc<Shared>, lease: Lease, endpoint: EndpointId, origin: Origin) -> Arc<Self> {
+        let plan = Plan::new(shared.policy(origin.retries), shared.options.limits.steps);
+        Self::new(shared, lease, endpoint, origin, plan, Tail::default())
+    }
+
+    /// A run as it is stored.
+    fn loaded(shared: &Arc<Shared>, lease: Lease, origin: Origin, loaded: &Loaded, tail: Tail) -> Arc<Self> {
+        let (policy, steps_max) = (shared.policy(origin.retries), shared.options.limits.steps);
+        let plan = match origin.target {
+            Target::Endpoint { .. } => Plan::new(policy, steps_max),
+            Target::Function { .. } => Plan::called(policy, steps_max),
+        };
+        let plan = plan.replay(&loaded.journal);
+        Self::new(shared, lease, loaded.record.endpoint.clone(), origin, plan, tail)
+    }
+
+    fn new(
+        shared: &Arc<Shared>,
+        lease: Lease,
+        endpoint: EndpointId,
+        origin: Origin,
+        plan: Plan,
+        tail: Tail,
+    ) -> Arc<Self> {
+        let state = State {
+            plan,
+            heard: shared.clock.now(),
+            tail,
+            streamed: 0,
+            tees: BTreeMap::new(),
+            response: None,
+            nudged: true,
+            submitted: 0,
+            outcome: None,
+            is_lost: false,
+        };
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            run_id: lease.run_id,
+            lease,
+            endpoint,
+            origin,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            teed: Notify::new(),
+            durable: watch::Sender::new(0),
+            over: CancellationToken::new(),
+            settled: CancellationToken::new(),
+        })
+    }
+
+    /// Ends when the run is no longer under way here.
+    pub(crate) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.state.lock().outcome.clone()
+    }
+}
+
+/// What the hub reaches.
+struct Handle(Arc<Live>);
+
+impl onward_scheduler::Attached for Handle {
+    fn nudge(&self) {
+        self.0.state.lock().nudged = true;
+        self.0.wake.notify_one();
+    }
+
+    fn cancel(&self) {
+        self.0.lose();
+    }
+}

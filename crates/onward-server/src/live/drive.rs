@@ -1,0 +1,233 @@
+//! What moves a run: facts that have come, time, and calls of its endpoint.
+
+use std::sync::Arc;
+
+use onward_core::{StepKey, Timestamp, store::Then, waiter::{Delivery, Fact}};
+use onward_scheduler::AttachGuard;
+
+use super::{Handle, Live, State, write::{NotWritten, Write}};
+use crate::{
+    call::{self, gateway},
+    plan::{Call, Told, error},
+    record::result_of,
+    shared::draw,
+};
+
+/// What is to be done now.
+enum Next {
+    Look,
+    Wait(Timestamp),
+    Suspend(Timestamp),
+}
+
+impl Live {
+    /// Starts moving the run.
+    pub(super) fn start(self: &Arc<Self>) {
+        let guard = self.shared.hub.attach(self.run_id, Arc::new(Handle(Arc::clone(self))));
+        let live = Arc::clone(self);
+        self.shared.tasks.spawn("drive", async move { live.drive(guard).await });
+    }
+
+    async fn drive(self: Arc<Self>, guard: AttachGuard) {
+        self.roll_back_open();
+        // Why the result is not needed: a run that is not written is no longer under way here.
+        let _ = self.drive_on().await;
+        drop(guard);
+        self.settled.cancel();
+    }
+
+    async fn drive_on(self: &Arc<Self>) -> Result<(), NotWritten> {
+        let mut permit = None;
+        while !self.over.is_cancelled() {
+            let woken = self.wake.notified();
+            let now = self.shared.clock.now();
+            self.take_facts(now).await?;
+            match self.decide(now) {
+                Next::Look => {
+                    self.all_durable().await?;
+                }
+                Next::Wait(at) => {
+                    let is_busy = self.state.lock().plan.is_busy();
+                    if self.shared.is_draining() && !is_busy {
+                        break; // it is given back as the node leaves
+                    }
+                    if !is_busy {
+                        self.settled.cancel();
+                        permit = permit.or_else(|| self.shared.parking.try_park());
+                    }
+                    tokio::select! {
+                        () = woken => {}
+                        () = self.shared.clock.sleep_until(at) => {}
+                        () = self.over.cancelled() => {}
+                        () = self.shared.tasks.shutdown_token().cancelled(), if !self.shared.is_draining() => {}
+                    }
+                }
+                Next::Suspend(due_at) => {
+                    if self.suspend(due_at).await? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has come for waiting steps, and what time brings.
+    async fn take_facts(self: &Arc<Self>, now: Timestamp) -> Result<(), NotWritten> {
+        let (nudged, due) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.nudged), state.plan.due(now))
+        };
+        // Why the store is read before a wait ends by time: what came in time counts.
+        if !nudged && due.is_empty() {
+            return Ok(());
+        }
+        self.all_durable().await?;
+        let deliveries = match self.shared.store.deliveries(self.run_id).await {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                tracing::warn!(run_id = %self.run_id, error = &error as &dyn std::error::Error, "facts cannot be read");
+                self.state.lock().nudged = true;
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                return Ok(());
+            }
+        };
+        let mut state = self.state.lock();
+        let mut told = Told::default();
+        for delivery in deliveries {
+            told = told.and(deliver(&mut state, delivery));
+        }
+        for key in due {
+            told = told.and(time_out(&mut state, key, now));
+        }
+        drop(self.submit(&mut state, Write::of(told)));
+        Ok(())
+    }
+
+    /// Makes the calls that are to be made, and says what to wait for.
+    fn decide(self: &Arc<Self>, now: Timestamp) -> Next {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() {
+            return Next::Wait(Timestamp::NEVER);
+        }
+        if state.plan.in_first_request() {
+            let until = state.heard.after(self.shared.options.first_request_lease);
+            if now < until {
+                return Next::Wait(until);
+            }
+            tracing::warn!(run_id = %self.run_id, endpoint = %self.endpoint,
+                "the first request was not heard of for its lease: the endpoint is called again");
+            let told = state.plan.leave_first_request(now);
+            drop(self.submit(&mut state, Write::of(told)));
+        }
+        if !self.is_durable(&state) {
+            return Next::Look;
+        }
+        if !self.shared.is_draining() {
+            for call in state.plan.calls(now) {
+                self.call(call);
+            }
+            for (key, kind, attempt, request) in state.plan.requests(now) {
+                let live = Arc::clone(self);
+                self.shared.tasks.spawn("gateway", async move {
+                    gateway::request(live, key, kind, attempt, request).await;
+                });
+            }
+        }
+        let wake_at = state.plan.wake_at();
+        let parks = self.shared.parking.worth_parking(now, wake_at) && wake_at.is_some();
+        if state.plan.is_busy() || parks || !state.tees.is_empty() {
+            return Next::Wait(wake_at.unwrap_or(Timestamp::NEVER));
+        }
+        Next::Suspend(wake_at.unwrap_or(Timestamp::NEVER))
+    }
+
+    fn call(self: &Arc<Self>, call: Call) {
+        let live = Arc::clone(self);
+        self.shared.tasks.spawn("re-entry", async move { call::make(live, call).await });
+    }
+
+    /// Suspends the run, unless something has come meanwhile. Whether it is suspended.
+    async fn suspend(self: &Arc<Self>, due_at: Timestamp) -> Result<bool, NotWritten> {
+        let receipt = {
+            let mut state = self.state.lock();
+            if state.nudged || state.outcome.is_some() || state.plan.is_busy() || !self.is_durable(&state) {
+                return Ok(false);
+            }
+            // Why before it is durable: whoever has news of the run now waits for it to be claimed again.
+            state.is_lost = true;
+            self.shared.live.remove(self);
+            self.submit(&mut state, Write { then: Then::Suspend { due_at }, ..Write::of(Told::default()) })
+        };
+        tracing::debug!(run_id = %self.run_id, "suspended");
+        let suspended = receipt.durable().await;
+        self.leave();
+        suspended.map(|()| true)
+    }
+
+    /// Output of attempts that are gone, because the process that made their calls is, no longer counts.
+    fn roll_back_open(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let frames = state.roll_back(|_| true);
+        let receipt = self.submit(&mut state, Write { frames, ..Write::of(Told::default()) });
+        drop(receipt);
+    }
+
+    /// Something came that a call, or a URL, has answered.
+    pub(crate) fn request_answered(self: &Arc<Self>, key: StepKey, output: onward_core::Payload) {
+        let mut state = self.state.lock();
+        let told = state.plan.arrive(key, Ok(output), self.shared.clock.now());
+        drop(self.submit(&mut state, Write::of(told)));
+    }
+
+    /// A request to a URL has failed.
+    pub(crate) fn request_failed(
+        self: &Arc<Self>,
+        key: StepKey,
+        attempt: onward_core::Attempt,
+        failure: crate::plan::Failure,
+    ) {
+        let mut state = self.state.lock();
+        let told = state.plan.fail_request(key, attempt, failure, self.shared.clock.now(), draw());
+        drop(self.submit(&mut state, Write::of(told)));
+        self.wake.notify_one();
+    }
+}
+
+/// A fact has come for a step. What nobody waits for is taken away.
+fn deliver(state: &mut State, delivery: Delivery) -> Told {
+    let Delivery { step, at, fact } = delivery;
+    let name = state.plan.waiting(step).map(|(_, subject)| subject.to_owned()).unwrap_or_default();
+    let outcome = match fact {
+        Fact::Event(event) => Ok(event),
+        Fact::Signal(data) => Ok(signal(&name, data.as_ref())),
+        Fact::SignalTaken => Err(error("SignalConflict", "another run waits for this signal")),
+        Fact::Outcome(outcome) => result_of(&outcome),
+    };
+    let mut told = state.plan.arrive(step, outcome, at);
+    if told.settled.is_empty() {
+        told.settled.push(step);
+    }
+    told
+}
+
+/// A signal as a waiting step gets it.
+fn signal(name: &str, data: &[u8]) -> onward_core::Payload {
+    let name = serde_json::Value::from(name);
+    let data = std::str::from_utf8(data).ok().filter(|data| !data.is_empty()).unwrap_or("null");
+    onward_core::Payload::from(format!("{{\"signal\":{name},\"data\":{data}}}"))
+}
+
+/// A wait's time has come.
+fn time_out(state: &mut State, key: StepKey, now: Timestamp) -> Told {
+    use onward_core::step::StepKind;
+    let outcome = match state.plan.waiting(key) {
+        Some((StepKind::Invoke, _)) => {
+            let message = "Timed out waiting for invoked function to complete";
+            let error = serde_json::json!({ "name": "InngestInvokeTimeoutError", "message": message, "error": message });
+            Err(onward_core::Payload::from(error.to_string()))
+        }
+        _ => Ok(onward_core::Payload::from("null")),
+    };
+    state.plan.arrive(key, outcome, now)
+}

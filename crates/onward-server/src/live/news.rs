@@ -1,0 +1,288 @@
+//! News of a run: what its client's own request reports, and what calls of its endpoint answer.
+
+use std::sync::Arc;
+
+use onward_core::{
+    Attempt, Payload, StepKey,
+    journal::Change,
+    run::{NewRun, Outcome, Status},
+    step::StepKind,
+    store::Then,
+};
+use onward_protocol::sdk::{op::{Op, OpKind}, reply::Reply};
+use serde_json::value::RawValue;
+
+use super::{Live, State, write::{NotWritten, Receipt, Write}};
+use crate::{
+    ask::{self, Reading, Said, payload},
+    plan::{Call, Failure, Plan, Told, Unit, error, wire_key},
+    record::{Answer, Origin, Target, ended},
+    shared::{Shared, draw},
+};
+
+/// Why a report was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// The run is not under way here any more: it is suspended, or others have it.
+    Elsewhere,
+    /// The run has ended otherwise.
+    Ended(Status),
+    /// The store cannot write now.
+    Unavailable,
+}
+
+impl From<NotWritten> for NotTaken {
+    fn from(NotWritten: NotWritten) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl Live {
+    /// Begins a run with the first report of its client's own request; where it has begun already, the report is one
+    /// like others. When this returns, it is durable.
+    pub(crate) async fn begin(shared: &Arc<Shared>, new: NewRun, origin: Origin, ops: Vec<Op>) -> Result<(), NotTaken> {
+        let Some(lease) = shared.first_lease(new.run_id) else { return Err(NotTaken::Unavailable) };
+        let live = Self::begun(shared, lease, new.endpoint.clone(), origin);
+        // Why the lock first: whoever finds the run in the registry reports after its beginning was submitted.
+        let receipt = {
+            let mut state = live.state.lock();
+            if let Err(there) = shared.live.add(Arc::clone(&live)) {
+                drop(state);
+                return there.report(ops).await;
+            }
+            live.take_report(&mut state, Some(new), ops)
+        };
+        tracing::info!(target: "onward::run", run_id = %live.run_id, endpoint = %live.endpoint, "run began");
+        let written = receipt?.durable().await;
+        if written.is_ok() && live.outcome().is_none() {
+            live.start();
+        }
+        Ok(written?)
+    }
+
+    /// Takes a report of the client's own request. What is known already is not recorded again. When this returns, it is
+    /// durable.
+    pub(crate) async fn report(self: &Arc<Self>, ops: Vec<Op>) -> Result<(), NotTaken> {
+        let receipt = {
+            let mut state = self.state.lock();
+            self.take_report(&mut state, None, ops)
+        };
+        let receipt = receipt?;
+        self.wake.notify_one();
+        receipt.durable().await?;
+        // Why: what the report repeats may have been submitted by another, and not be durable yet.
+        Ok(self.all_durable().await.or_else(|lost| if self.outcome().is_some() { Ok(()) } else { Err(lost) })?)
+    }
+
+    fn take_report(
+        self: &Arc<Self>,
+        state: &mut State,
+        start: Option<NewRun>,
+        ops: Vec<Op>,
+    ) -> Result<Receipt, NotTaken> {
+        if let Some(outcome) = &state.outcome {
+            return if knows_all(&state.plan, &ops) { Ok(Receipt::NOTHING) } else { Err(NotTaken::Ended(outcome.status)) };
+        }
+        if state.is_lost {
+            return Err(NotTaken::Elsewhere);
+        }
+        state.heard = self.shared.clock.now();
+        let said = self.read(state, ops, None, true);
+        let (told, then) = self.take(state, Unit::FirstRequest, Attempt::FIRST, said);
+        Ok(self.submit(state, Write { start, told, frames: Vec::new(), then }))
+    }
+
+    /// Reads ops into what they ask for.
+    fn read(&self, state: &State, ops: Vec<Op>, retry_after: Option<std::time::Duration>, first: bool) -> Said {
+        let created_at = onward_core::Timestamp::from_micros(self.origin.event_ts.saturating_mul(1000));
+        ask::read(ops, &Reading {
+            run_id: self.run_id,
+            origin: &self.origin,
+            functions: &self.shared.functions,
+            now: self.shared.clock.now(),
+            retention: self.shared.options.retention,
+            retry_after,
+            forgives: first && self.origin.retries == 1,
+            look_back: &|name| state.plan.look_back(name, created_at),
+        })
+    }
+
+    /// Takes what a unit says into the plan.
+    fn take(&self, state: &mut State, unit: Unit, attempt: Attempt, said: Said) -> (Told, Then) {
+        let now = self.shared.clock.now();
+        let Said { asked, failed, completed, again } = said;
+        if let Some(data) = completed {
+            // Steps that are reported beside the end are recorded before it.
+            let told = state.plan.record(unit, attempt, asked, now, &mut draw);
+            return (Told { failed: None, ..told }, Then::Finish(Answer::completed(data, state.take_response())));
+        }
+        let is_empty = asked.is_empty() && failed.is_some();
+        let mut told =
+            if is_empty { Told::default() } else { state.plan.apply(unit, attempt, asked, now, draw) };
+        if let Some(failure) = failed {
+            told = told.and(state.plan.fail(unit, attempt, failure, now, draw()));
+        }
+        if again {
+            told = told.and(state.plan.leave_first_request(now));
+        }
+        let then = told.failed.take().map_or(Then::Keep, |error| Then::Finish(ended(Status::Failed, error)));
+        (told, then)
+    }
+
+    /// A call was answered, or was not.
+    pub(crate) async fn answered(self: &Arc<Self>, call: Call, reply: Reply) {
+        let streams = matches!(self.origin.target, Target::Endpoint { .. });
+        match reply {
+            Reply::Ops { ops, retry_after } => {
+                let ends = ops.iter().any(|op| matches!(op.kind, OpKind::Complete { .. }));
+                let ran = ops.iter().find(|op| matches!(op.kind, OpKind::Ran { .. } | OpKind::Failed { .. }));
+                if let Some(op) = ran {
+                    self.await_tees(Some(StepKey::from_bytes(op.key))).await;
+                } else if ends && streams {
+                    self.await_tees(None).await;
+                }
+                let after = retry_after.map(|after| after.retry_delay(self.shared.clock.now().as_millis()));
+                self.told(call, |live, state| live.read(state, ops, after, false));
+            }
+            Reply::Result { data } => {
+                self.told(call, |_, _| Said { completed: Some(data), ..Said::default() });
+            }
+            Reply::Failed { error } => {
+                if streams {
+                    self.await_tees(None).await;
+                }
+                let failure = Failure { retryable: false, ..Failure::passing(payload(&error)) };
+                self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
+            }
+            Reply::Error { error, retry_after } => {
+                let after = retry_after.map(|after| after.retry_delay(self.shared.clock.now().as_millis()));
+                let failure = Failure { retry_after: after, ..Failure::passing(payload(&error)) };
+                self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
+            }
+            Reply::NotTheSdk { why } => self.unanswered(call, why),
+        }
+    }
+
+    /// A call got no answer of the SDK.
+    pub(crate) fn unanswered(self: &Arc<Self>, call: Call, why: &str) {
+        tracing::warn!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint,
+            attempt = call.attempt.0, why, "call failed");
+        let failure = Failure::passing(error("EndpointUnreachable", why));
+        self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
+    }
+
+    fn told(self: &Arc<Self>, call: Call, said: impl FnOnce(&Self, &State) -> Said) {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() || state.is_lost {
+            return;
+        }
+        let said = said(self, &state);
+        let (told, then) = self.take(&mut state, call.unit, call.attempt, said);
+        self.log(&told);
+        let frames = state.frames_after(call.unit, &told);
+        drop(self.submit(&mut state, Write { start: None, told, frames, then }));
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Says what has become of steps.
+    fn log(&self, told: &Told) {
+        for entry in told.entries.iter().filter(|entry| entry.kind != StepKind::Handler) {
+            let (what, attempt) = match &entry.change {
+                Change::Succeeded { attempt, .. } => ("succeeded", attempt.0),
+                Change::Failed { attempt, .. } => ("failed", attempt.0),
+                Change::AttemptFailed { attempt, .. } => ("attempt failed", attempt.0),
+                Change::Waiting { .. } => ("waits", 0),
+                Change::Reset => ("is reset", 0),
+            };
+            tracing::info!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint,
+                step = %entry.step, kind = %entry.kind, attempt, "step {what}");
+        }
+    }
+
+    /// Ends the run from here: whoever executes it is told to stop.
+    pub(crate) async fn finish(self: &Arc<Self>, outcome: Outcome) -> Result<(), NotTaken> {
+        let receipt = {
+            let mut state = self.state.lock();
+            if let Some(outcome) = &state.outcome {
+                return Err(NotTaken::Ended(outcome.status));
+            }
+            if state.is_lost {
+                return Err(NotTaken::Elsewhere);
+            }
+            self.submit(&mut state, Write { then: Then::Finish(outcome), ..Write::of(Told::default()) })
+        };
+        Ok(receipt.durable().await?)
+    }
+
+    /// The outcomes of the run's steps as the SDK reads them, once they are durable: the body of `/actions`.
+    pub(crate) async fn memos(&self) -> Result<Vec<u8>, NotTaken> {
+        let memos = {
+            let state = self.state.lock();
+            memos(&state.plan)
+        };
+        self.all_durable().await?;
+        Ok(memos)
+    }
+
+    /// What a registered function is called with.
+    pub(crate) fn steps(&self) -> Vec<(String, Result<Payload, Payload>)> {
+        let state = self.state.lock();
+        let outcomes = state.plan.outcomes();
+        outcomes.map(|(id, _, outcome)| (wire_key(id), outcome.cloned().map_err(Clone::clone))).collect()
+    }
+}
+
+/// The outcomes of steps as the SDK reads them, in the order in which they came.
+pub(crate) fn memos(plan: &Plan) -> Vec<u8> {
+    let mut json = Vec::from(*b"{");
+    for (at, (id, _, outcome)) in plan.outcomes().enumerate() {
+        let (name, value) = match outcome {
+            Ok(output) => ("data", output),
+            Err(error) => ("error", error),
+        };
+        if at > 0 {
+            json.push(b',');
+        }
+        json.extend_from_slice(format!("\"{}\":{{\"{name}\":", wire_key(id)).as_bytes());
+        json.extend_from_slice(if value.is_empty() { b"null" } else { value.as_ref() });
+        json.push(b'}');
+    }
+    json.push(b'}');
+    json
+}
+
+/// Whether a run's journal has all that ops report: they were taken before.
+pub(crate) fn knows_all(plan: &Plan, ops: &[Op]) -> bool {
+    ops.iter().all(|op| match op.kind {
+        OpKind::Complete { .. } | OpKind::Again | OpKind::Nothing | OpKind::Deferred => true,
+        _ if op.key == onward_protocol::sdk::op::COMPLETE => true,
+        _ => crate::plan::step_id(&op.id, op.index, op.key).is_ok_and(|id| plan.has(id.key())),
+    })
+}
+
+impl State {
+    /// The frames that settle what steps have streamed, now that a unit is over.
+    fn frames_after(&mut self, unit: Unit, told: &Told) -> Vec<onward_core::stream::Frame> {
+        let mut frames = Vec::new();
+        for entry in &told.entries {
+            if matches!(entry.change, Change::Succeeded { .. }) && entry.kind == StepKind::Run {
+                frames.extend(self.commit(crate::plan::wire(&entry.step)));
+            }
+        }
+        let beside = self.plan.targeted_under_way();
+        let own = match unit {
+            Unit::Targeted(key) => self.plan.wire_of(key),
+            _ => None,
+        };
+        let is_over = move |key: StepKey| own.map_or_else(|| !beside.contains(&key), |own| own == key);
+        frames.extend(self.roll_back(&is_over));
+        self.stop_tees(|step| step.is_some_and(&is_over));
+        frames
+    }
+}
+
+/// What `RunComplete` reports where nothing was reported.
+pub(crate) fn nothing() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
+}

@@ -1,0 +1,150 @@
+//! Which runs are under way in this process.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use onward_core::{
+    BoxFuture, EndpointId, RunId, StoreError,
+    store::{Checkpoint, Endpoints, Lease, Then},
+    stream::{Place, Tail},
+};
+use onward_scheduler::Resume;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Live;
+use crate::{record::{Origin, ended}, shared::Shared};
+
+/// How many frames are read at once.
+const PAGE: usize = 512;
+
+/// The runs under way, by their ids.
+#[derive(Default)]
+pub(crate) struct Registry {
+    runs: Mutex<BTreeMap<RunId, Arc<Live>>>,
+    /// A run has come.
+    came: Notify,
+}
+
+impl Registry {
+    /// A run, if it is under way here.
+    pub(crate) fn get(&self, run_id: RunId) -> Option<Arc<Live>> {
+        self.runs.lock().get(&run_id).cloned()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.runs.lock().len()
+    }
+
+    /// A run, waiting a little for it: after a restart, the scheduler is about to claim it. **Cancel-safe**.
+    pub(crate) async fn wait_for(&self, run_id: RunId, time: Duration) -> Option<Arc<Live>> {
+        let found = async {
+            loop {
+                let came = self.came.notified();
+                if let Some(live) = self.get(run_id) {
+                    return live;
+                }
+                came.await;
+            }
+        };
+        tokio::time::timeout(time, found).await.ok()
+    }
+
+    /// Adds a run, or gives the one that is there.
+    pub(super) fn add(&self, live: Arc<Live>) -> Result<(), Arc<Live>> {
+        let mut runs = self.runs.lock();
+        if let Some(there) = runs.get(&live.run_id) {
+            return Err(Arc::clone(there));
+        }
+        runs.insert(live.run_id, live);
+        drop(runs);
+        self.came.notify_waiters();
+        Ok(())
+    }
+
+    /// Takes a run's place, whoever has it: it was claimed anew.
+    fn replace(&self, live: Arc<Live>) -> Option<Arc<Live>> {
+        let before = self.runs.lock().insert(live.run_id, live);
+        self.came.notify_waiters();
+        before
+    }
+
+    pub(super) fn remove(&self, live: &Live) {
+        let mut runs = self.runs.lock();
+        if runs.get(&live.run_id).is_some_and(|there| there.lease == live.lease) {
+            runs.remove(&live.run_id);
+        }
+    }
+}
+
+/// Goes on with runs whose endpoints are behind HTTP.
+pub(crate) struct Remote(pub(crate) Arc<Shared>);
+
+impl Resume for Remote {
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::All
+    }
+
+    fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            match load(&shared, lease).await {
+                Ok(Some(live)) => {
+                    if let Some(before) = shared.live.replace(Arc::clone(&live)) {
+                        before.lose();
+                        shared.live.replace(Arc::clone(&live));
+                    }
+                    live.start();
+                    live.settled.cancelled().await;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(run_id = %lease.run_id, error = &error as &dyn std::error::Error,
+                        "a run could not be loaded");
+                    give_back(&shared, lease).await;
+                }
+            }
+        })
+    }
+}
+
+/// Reads a run from the store. `None` where it has been ended, because nobody can go on with it.
+async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, StoreError> {
+    let run_id = lease.run_id;
+    let loaded = shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?;
+    let Ok(origin) = Origin::decode(&loaded.record.request) else {
+        tracing::error!(%run_id, "a run's record cannot be read: it is ended");
+        let error = crate::plan::error("Error", "the run's record cannot be read");
+        let outcome = ended(onward_core::run::Status::Failed, error);
+        let checkpoint =
+            Checkpoint { then: Then::Finish(outcome), ..Checkpoint::new(lease, shared.clock.now()) };
+        let done = shared.store.checkpoint(checkpoint).await?;
+        shared.scheduler.woken(&done.woken);
+        return Ok(None);
+    };
+    let (mut tail, mut at) = (Tail::default(), Place(0));
+    while at < loaded.streamed {
+        let page = shared.store.frames(run_id, at, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        at = last.place;
+        page.iter().for_each(|frame| tail.replay(frame));
+    }
+    Ok(Some(Live::loaded(shared, lease, origin, &loaded, tail)))
+}
+
+/// How long a run stands back that could not be loaded.
+const PAUSE: Duration = Duration::from_secs(5);
+
+async fn give_back(shared: &Shared, lease: Lease) {
+    let now = shared.clock.now();
+    let due_at = now.after(PAUSE);
+    let checkpoint = Checkpoint { then: Then::Suspend { due_at }, ..Checkpoint::new(lease, now) };
+    match shared.store.checkpoint(checkpoint).await {
+        Ok(done) => {
+            shared.scheduler.woken(&done.woken);
+            shared.scheduler.due_at(due_at);
+        }
+        Err(error) => tracing::warn!(run_id = %lease.run_id, error = &error as &dyn std::error::Error,
+            "a run was not given back"),
+    }
+}

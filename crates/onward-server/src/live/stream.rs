@@ -1,0 +1,177 @@
+//! What a run's endpoint streams: frames of its stream, which go to its readers when they are durable.
+//!
+//! A step's output is committed or rolled back with the outcome that the engine records of the step, not when the
+//! endpoint says so: else a crash between the two would leave output committed of a step that runs again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use onward_core::{
+    Payload, StepKey,
+    stream::{Frame, FRAMES_MAX, FrameKind},
+};
+use onward_protocol::sse::{self, Content};
+use tokio_util::sync::CancellationToken;
+
+use super::{Live, State, Tee, write::{Receipt, Write}};
+use crate::plan::{Told, read_key};
+
+/// One stream of output that an endpoint has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TeeId(u64);
+
+static TEES: AtomicU64 = AtomicU64::new(1);
+
+/// What a frame of an endpoint's stream leads to.
+pub(crate) enum Teed {
+    /// It is to be written.
+    Written(Receipt),
+    /// Nothing: it says nothing new.
+    Nothing,
+    /// The step's output is complete: nothing more comes that counts.
+    Complete,
+    /// The run has streamed as much as it may.
+    TooMuch,
+}
+
+impl Live {
+    /// The endpoint begins to stream. The token is cancelled when nothing more of it counts.
+    pub(crate) fn open_tee(&self) -> (TeeId, CancellationToken) {
+        let id = TeeId(TEES.fetch_add(1, Ordering::Relaxed));
+        let stop = CancellationToken::new();
+        self.state.lock().tees.insert(id, Tee { step: None, stop: stop.clone() });
+        if self.over.is_cancelled() {
+            stop.cancel();
+        }
+        (id, stop)
+    }
+
+    /// The endpoint's stream has ended.
+    pub(crate) fn close_tee(&self, id: TeeId) {
+        self.state.lock().tees.remove(&id);
+        self.teed.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// Takes chunks that came together. `outside`: how many chunks this stream has had that belong to no step.
+    pub(crate) fn tee(self: &Arc<Self>, id: TeeId, frames: Vec<sse::Frame>, outside: &mut u32) -> Teed {
+        let limits = self.shared.options.limits;
+        let mut state = self.state.lock();
+        let (mut written, mut complete) = (Vec::new(), false);
+        if !state.tees.contains_key(&id) || state.outcome.is_some() || state.is_lost {
+            return Teed::Complete;
+        }
+        for frame in frames {
+            match frame {
+                sse::Frame::Chunk { data, step } => {
+                    let len = data.get().len();
+                    let step = step.as_deref().and_then(read_key);
+                    if len > limits.chunk_bytes
+                        || state.streamed + len > limits.stream_bytes
+                        || state.tail.last().0 + 16 >= FRAMES_MAX
+                    {
+                        return Teed::TooMuch;
+                    }
+                    match step {
+                        Some(key) => {
+                            if let Some(tee) = state.tees.get_mut(&id) {
+                                tee.step = Some(key);
+                            }
+                        }
+                        // Why: the handler streams this again in each call; what is there already is not repeated.
+                        None => {
+                            *outside += 1;
+                            if *outside <= state.tail.outside_len() {
+                                continue;
+                            }
+                        }
+                    }
+                    state.streamed += len;
+                    let data = Payload::from(String::from(Box::<str>::from(data)));
+                    written.push(state.tail.append(step, FrameKind::Chunk(data)));
+                }
+                sse::Frame::Commit { step } | sse::Frame::Rollback { step } => {
+                    if let (Some(key), Some(tee)) = (step.as_deref().and_then(read_key), state.tees.get_mut(&id)) {
+                        tee.step = Some(key);
+                        complete = true;
+                    }
+                }
+                sse::Frame::Response { content, .. } => {
+                    state.response = Some(content);
+                    complete = true;
+                }
+                sse::Frame::Metadata { .. } | sse::Frame::RedirectInfo { .. } => {}
+            }
+        }
+        let receipt = self.submit(&mut state, Write { frames: written, ..Write::of(Told::default()) });
+        drop(state);
+        if complete {
+            // The endpoint may leave the connection open for ever.
+            self.close_tee(id);
+            return Teed::Complete;
+        }
+        Teed::Written(receipt)
+    }
+
+    /// Waits until what a call has streamed is here, as far as that can be known: its answer may be faster.
+    /// `step`: the one that it ran; `None`: it ended the run, so its response comes.
+    pub(super) async fn await_tees(&self, step: Option<StepKey>) {
+        let here = |state: &State| match step {
+            Some(key) => state.tees.values().all(|tee| tee.step.is_some_and(|step| step != key)),
+            None => state.response.is_some(),
+        };
+        let all = async {
+            loop {
+                let changed = self.teed.notified();
+                if here(&self.state.lock()) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = tokio::time::sleep(if step.is_some() { STEP_WAIT } else { RESPONSE_WAIT }) => {}
+            () = self.over.cancelled() => {}
+        }
+    }
+}
+
+/// How long an answer waits for what its step streamed.
+const STEP_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long the end of a run waits for its handler's own response.
+const RESPONSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl State {
+    /// The frames that take back what steps have streamed and not committed.
+    pub(super) fn roll_back(&mut self, of: impl Fn(StepKey) -> bool) -> Vec<Frame> {
+        let open: Vec<_> = self.tail.open().filter(|key| of(*key)).collect();
+        open.into_iter().map(|key| self.close(key, FrameKind::Rollback)).collect()
+    }
+
+    /// The frame that commits a step's output, where it has any.
+    pub(super) fn commit(&mut self, key: StepKey) -> Option<Frame> {
+        self.tail.is_open(Some(key)).then(|| self.close(key, FrameKind::Commit))
+    }
+
+    fn close(&mut self, key: StepKey, kind: FrameKind) -> Frame {
+        self.tail.append(Some(key), kind)
+    }
+
+    /// Nothing more counts of what these steps stream, nor of streams that have not said what they are about.
+    pub(super) fn stop_tees(&mut self, of: impl Fn(Option<StepKey>) -> bool) {
+        self.tees.retain(|_, tee| {
+            let stops = of(tee.step);
+            if stops {
+                tee.stop.cancel();
+            }
+            !stops
+        });
+    }
+
+    pub(super) fn take_response(&mut self) -> Option<Content> {
+        self.response.take()
+    }
+}

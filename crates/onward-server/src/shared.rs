@@ -1,0 +1,69 @@
+//! What the parts of an engine share.
+
+use std::sync::{Arc, Weak};
+
+use onward_core::{Clock, Draw, Fence, RetryPolicy, RunId, Store, store::Lease};
+use onward_protocol::{
+    sdk::signing::Keys,
+    token::{self, KeyRing},
+};
+use onward_scheduler::{Hub, Parking, Scheduler, TaskSet};
+
+use crate::{call::Caller, functions::Functions, live::Registry, observe::Metrics, options::{Options, Retry}};
+
+/// What the parts of an engine share.
+pub(crate) struct Shared {
+    pub(crate) this: Weak<Self>,
+    pub(crate) options: Options,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) tasks: TaskSet,
+    pub(crate) parking: Parking,
+    /// The keys of run tokens.
+    pub(crate) tokens: KeyRing,
+    /// The signing keys that endpoints and the engine share.
+    pub(crate) keys: Keys,
+    pub(crate) caller: Caller,
+    pub(crate) live: Registry,
+    pub(crate) functions: Functions,
+    pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    /// The lease of a run that this node starts; `None` while it is no node.
+    pub(crate) fn first_lease(&self, run_id: RunId) -> Option<Lease> {
+        Some(Lease { run_id, fence: Fence::FIRST, node: self.scheduler.node()? })
+    }
+
+    /// How failed attempts of a run are spaced.
+    pub(crate) fn policy(&self, retries: u32) -> RetryPolicy {
+        let retries = retries.min(onward_core::retry::RETRIES_MAX);
+        let policy = match self.options.retry {
+            Retry::Every(delay) => RetryPolicy::fixed(delay, retries),
+            Retry::Between(min, max) => RetryPolicy::try_new(min, max, retries),
+        };
+        policy.or_else(|_| RetryPolicy::default().with_retries(retries)).unwrap_or_default()
+    }
+
+    /// A token that opens a run from now on.
+    pub(crate) fn token(&self, run_id: RunId) -> String {
+        let expires = self.clock.now().after(self.options.token_lifetime);
+        token::mint(&self.tokens, run_id.to_bytes(), expires.as_millis())
+    }
+
+    /// Whether a token opens a run.
+    pub(crate) fn opens(&self, run_id: RunId, token: &str) -> bool {
+        token::verify(&self.tokens, run_id.to_bytes(), token, self.clock.now().as_millis()).is_ok()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.tasks.shutdown_token().is_cancelled()
+    }
+}
+
+/// A random number for a rule.
+pub(crate) fn draw() -> Draw {
+    Draw(rand::random())
+}
