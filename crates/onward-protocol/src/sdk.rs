@@ -5,15 +5,20 @@
 //! errors) is passed on as the text that it came as.
 
 pub mod checkpoint;
+pub mod event;
 pub mod op;
 pub mod request;
+pub mod signing;
 pub mod time;
 
+mod hex;
 mod json;
 
 pub use self::{
     checkpoint::{Checkpoint, HttpRequestEvent, InvalidCheckpoint, parse_checkpoint, parse_steps},
+    event::{EventLimits, InvalidEvents, NewEvent, event_ids, parse_events},
     op::{COMPLETE, InvalidOp, Op, OpKind, parse_ops},
     request::{AiRequest, FetchRequest, InvokePayload},
+    signing::{InvalidSigningKey, Keys, Payload, SigningKey, readable_body},
     time::{InvalidTime, Until},
 };

@@ -1,11 +1,12 @@
 //! Ops: what an endpoint says that its run did, or wants next.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    hex::{hex, unhex},
     json::{elements, is_object, literal, object, or_null, read, whole},
     request::{AiRequest, FetchRequest, InvokePayload},
     time::{InvalidTime, Until},
@@ -286,7 +287,7 @@ fn kind(wire: &Wire<'_>, opts: &Opts<'_>) -> Result<OpKind, InvalidOp> {
 fn key(wire: &Wire<'_>, kind: &OpKind) -> Result<[u8; 20], InvalidOp> {
     let wrong = || InvalidOp::Id { op: shown(&wire.op) };
     match (wire.id.map(|id| read::<Cow<'_, str>>(Some(id)).ok_or_else(wrong)).transpose()?, kind) {
-        (Some(id), _) if !id.is_empty() => unhex(&id).ok_or_else(wrong),
+        (Some(id), _) if !id.is_empty() => unhex(&id).and_then(|key| key.try_into().ok()).ok_or_else(wrong),
         (_, OpKind::Complete { .. }) => Ok(COMPLETE),
         (_, OpKind::Again | OpKind::Nothing | OpKind::Deferred) => Ok([0; 20]),
         _ => Err(wrong()),
@@ -327,28 +328,6 @@ fn given(value: Option<&RawValue>) -> Option<String> {
 
 fn shown(name: &str) -> String {
     name.chars().take(NAME_SHOWN_MAX).collect()
-}
-
-fn hex(key: &[u8; 20]) -> String {
-    struct Hex<'a>(&'a [u8; 20]);
-    impl fmt::Display for Hex<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-        }
-    }
-    Hex(key).to_string()
-}
-
-fn unhex(text: &str) -> Option<[u8; 20]> {
-    let mut key = [0; 20];
-    if text.len() != 2 * key.len() {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(0)? << 4 | digit(1)?;
-    }
-    Some(key)
 }
 
 #[cfg(test)]
