@@ -6,7 +6,10 @@
 
 pub mod checkpoint;
 pub mod event;
+pub mod memo;
 pub mod op;
+pub mod registration;
+pub mod reply;
 pub mod request;
 pub mod signing;
 pub mod time;
@@ -17,7 +20,10 @@ mod json;
 pub use self::{
     checkpoint::{Checkpoint, HttpRequestEvent, InvalidCheckpoint, parse_checkpoint, parse_steps},
     event::{EventLimits, InvalidEvents, NewEvent, event_ids, parse_events},
+    memo::Memos,
     op::{COMPLETE, InvalidOp, Op, OpKind, parse_ops},
+    registration::{Call, Function, InvalidRegistration, Registration, Trigger, Unsignable, call_body},
+    reply::Reply,
     request::{AiRequest, FetchRequest, InvokePayload},
     signing::{InvalidSigningKey, Keys, Payload, SigningKey, readable_body},
     time::{InvalidTime, Until},
