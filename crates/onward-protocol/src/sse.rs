@@ -3,11 +3,13 @@
 mod decode;
 mod encode;
 mod frame;
+mod position;
 
 pub use self::{
     decode::{Event, Parser},
     encode::{HEARTBEAT, encode},
     frame::{Content, Frame, InvalidFrame, ResponseStatus},
+    position::Position,
 };
 
 /// The media type of a stream.

@@ -68,7 +68,10 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
     if shared.keys.verify_bearer(bearer) {
         Ok(())
     } else {
-        Err(Refusal::new(StatusCode::UNAUTHORIZED, "the signing key is not one of the engine's: set INNGEST_SIGNING_KEY"))
+        Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "the signing key is not one of the engine's: set INNGEST_SIGNING_KEY",
+        ))
     }
 }
 

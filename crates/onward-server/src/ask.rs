@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use onward_core::{
     Payload, RunId, Timestamp,
-    event::{Matcher, MatchValue, matching::{When, lookup, text_of}},
+    event::{
+        MatchValue, Matcher,
+        matching::{When, lookup, text_of},
+    },
     run::{NewRun, Parent},
     step::StepKind,
     waiter::Subject,
@@ -119,6 +122,9 @@ impl Reading<'_> {
             OpKind::Invoke { function_id, payload, timeout } => self.invoke(key, &function_id, &payload, timeout),
             OpKind::Fetch { request } => Ask::Request { kind: StepKind::Fetch, request: json(&request) },
             OpKind::Ai { request } => Ask::Request { kind: StepKind::Ai, request: json(&request) },
+            OpKind::Wrong { error: wrong } => {
+                Ask::Refused { kind: StepKind::Run, error: error("Error", &wrong.to_string()) }
+            }
             OpKind::Complete { .. } | OpKind::Again | OpKind::Nothing | OpKind::Deferred => {
                 Ask::Refused { kind: StepKind::Run, error: error("Error", "the op is about no step") }
             }

@@ -7,8 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use onward_core::Attempt;
-use onward_protocol::sdk::{checkpoint::HttpRequestEvent, registration, reply::Reply};
+use onward_protocol::sdk::{
+    checkpoint::HttpRequestEvent,
+    readable_body,
+    registration::{self, call_body},
+    reply::Reply,
+};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -95,7 +99,7 @@ pub(crate) async fn make(live: Arc<Live>, call: Call) {
         () = live.over() => return,
     };
     let result = match &answer {
-        Ok(Reply::NotTheSdk { .. }) | Err(_) => "unanswered",
+        Ok(Reply::NotTheSdk { .. } | Reply::Invalid { .. }) | Err(_) => "unanswered",
         Ok(Reply::Error { .. } | Reply::Failed { .. }) => "error",
         Ok(Reply::Ops { .. } | Reply::Result { .. }) => "answered",
     };
@@ -165,8 +169,8 @@ fn unreachable(error: &reqwest::Error) -> String {
 
 fn to_endpoint(live: &Live, call: Call, request: &HttpRequestEvent, version: i32) -> Option<Wire> {
     let method = Method::from_bytes(request.method.as_bytes()).ok()?;
-    let body = body_of(&method, &request.body);
-    let mut headers = headers(live, call, version, method.as_str(), body.as_bytes())?;
+    let body = readable_body(method.as_str(), &request.body);
+    let mut headers = headers(live, call, version, method.as_str(), body)?;
     let content_type = HeaderValue::from_str(&request.content_type).ok().filter(|value| !value.is_empty());
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, content_type.unwrap_or(json));
@@ -196,25 +200,17 @@ fn has_step_id(query: &str) -> bool {
     query.split('&').any(|pair| pair.split('=').next() == Some("stepId"))
 }
 
-/// The body that an endpoint can be called with: with these methods the SDK takes nothing but JSON.
-fn body_of<'a>(method: &Method, body: &'a str) -> &'a str {
-    let must_be_json = matches!(*method, Method::POST | Method::PUT);
-    if must_be_json && serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() { "" } else { body }
-}
-
 fn to_function(live: &Live, call: Call, url: &str, event: &serde_json::Value) -> Option<Wire> {
-    let steps = live.steps();
-    let max = live.origin.retries.saturating_add(1);
-    let Attempt(attempt) = call.attempt;
-    let call_of = registration::Call {
-        event,
-        steps: &steps.iter().map(|(key, outcome)| (key.as_str(), memo(outcome))).collect::<Vec<_>>(),
+    let event = serde_json::value::to_raw_value(event).ok()?;
+    let body = call_body(registration::Call {
+        event: &event,
+        memos: &live.steps(),
         run_id: &live.run_id.to_string(),
-        attempt: attempt.saturating_sub(1),
-        max_attempts: max,
-        plan_only: call.plan_only,
-    };
-    let body = call_of.body();
+        attempt: call.attempt.0.saturating_sub(1),
+        attempts_max: live.origin.retries.saturating_add(1),
+        force_plan: call.plan_only,
+    });
+    let body = body.ok()?;
     let mut headers = headers(live, call, 1, "POST", &body)?;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let mut url = reqwest::Url::parse(url).ok()?;
@@ -222,24 +218,18 @@ fn to_function(live: &Live, call: Call, url: &str, event: &serde_json::Value) ->
         Unit::Targeted(key) => live.wire_of(key)?.to_string(),
         _ => "step".to_owned(),
     };
-    let kept: Vec<_> = url.query_pairs().filter(|(name, _)| name != "stepId").map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    let kept: Vec<_> = url
+        .query_pairs()
+        .filter(|(name, _)| name != "stepId")
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
     url.query_pairs_mut().clear().extend_pairs(kept).append_pair("stepId", &step);
     Some(Wire { method: Method::POST, url: url.into(), headers, body: body.into() })
 }
 
-/// The outcome of a step as the SDK reads it.
-fn memo(outcome: &Result<onward_core::Payload, onward_core::Payload>) -> String {
-    let (name, value) = match outcome {
-        Ok(output) => ("data", output),
-        Err(error) => ("error", error),
-    };
-    let value = std::str::from_utf8(value.as_ref()).ok().filter(|value| !value.is_empty()).unwrap_or("null");
-    format!("{{\"{name}\":{value}}}")
-}
-
-fn headers(live: &Live, call: Call, version: i32, method: &str, body: &[u8]) -> Option<HeaderMap> {
+fn headers(live: &Live, call: Call, version: i32, method: &str, body: &str) -> Option<HeaderMap> {
     let shared = &live.shared;
-    let now = u64::try_from(shared.clock.now().as_millis() / 1000).ok()?;
+    let now = shared.clock.now().as_millis().div_euclid(1000);
     let signature = shared.keys.signature_header(method, body, now);
     let kind = match shared.options.mode {
         crate::options::Mode::Dev => "dev",
@@ -268,10 +258,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
     use onward_protocol::sdk::checkpoint::HttpRequestEvent;
 
-    use super::{body_of, url_of};
+    use super::url_of;
 
     #[test]
     fn a_users_own_step_id_does_not_hide_that_of_the_call() {
@@ -285,13 +274,5 @@ mod tests {
         assert_eq!(url_of(&request("a=1")), "http://a.example/x?a=1");
         assert_eq!(url_of(&request("a=1&stepId=7")), "http://a.example/x?stepId=&a=1&stepId=7");
         assert_eq!(url_of(&request("xstepId=7")), "http://a.example/x?xstepId=7");
-    }
-
-    #[test]
-    fn a_body_is_sent_again_where_the_sdk_can_take_it() {
-        assert_eq!(body_of(&Method::POST, "{\"a\": 1}"), "{\"a\": 1}");
-        assert_eq!(body_of(&Method::POST, "text"), "");
-        assert_eq!(body_of(&Method::PATCH, "text"), "text");
-        assert_eq!(body_of(&Method::PUT, ""), "");
     }
 }

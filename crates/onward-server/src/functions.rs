@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use onward_core::{
-    EndpointId, Payload, RunId, StepKey, Store, StoreError, Timestamp,
+    EndpointId, RunId, StepKey, Store, StoreError, Timestamp,
     event::Event,
     event::{Matcher, matching::When},
     run::{IdempotencyKey, NewRun},
@@ -14,10 +14,13 @@ use onward_protocol::sdk::{
     request::InvokePayload,
 };
 use parking_lot::RwLock;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{record::{Origin, Target, endpoint_id}, shared::Shared};
+use crate::{
+    record::{Origin, Target, endpoint_id},
+    shared::Shared,
+};
 
 /// What begins the name under which an app's functions are kept.
 const KEPT: &str = "app:";
@@ -94,20 +97,14 @@ impl Functions {
 /// Whether the expression of a trigger holds of an event: in it, the event is `event`.
 fn fits(name: &str, expression: Option<&str>, event: &Value) -> bool {
     let Some(expression) = expression.filter(|expression| !expression.is_empty()) else { return true };
-    When::try_new(expression, event.clone()).is_ok_and(|when| {
-        Matcher { name: name.to_owned(), value: None, when: Some(when) }.matches(event)
-    })
+    When::try_new(expression, event.clone())
+        .is_ok_and(|when| Matcher { name: name.to_owned(), value: None, when: Some(when) }.matches(event))
 }
 
 impl Function {
     /// Its id, as runs name it.
     pub(crate) fn endpoint(&self) -> EndpointId {
         endpoint_id(&self.registered.id)
-    }
-
-    /// Its URL.
-    pub(crate) fn url(&self) -> &str {
-        &self.registered.url
     }
 
     fn origin(&self, event_id: String, event_ts: i64, event: Value) -> Origin {
@@ -125,21 +122,10 @@ impl Function {
         traceparent: Option<String>,
     ) -> Origin {
         let id = RunId::new(now, rand::random()).to_string();
-        let mut data = serde_json::from_str::<Value>(payload.data.get()).unwrap_or_default();
-        if !data.is_object() {
-            data = json!({});
-        }
-        data["_inngest"] = json!({ "fn_id": self.registered.id, "correlation_id": format!("{by}.{step}") });
-        let mut event = json!({
-            "name": "inngest/function.invoked", "data": data, "id": id, "ts": now.as_millis(), "user": {},
-        });
-        if let Some(v) = &payload.v {
-            event["v"] = json!(v);
-        }
-        if let Some(meta) = payload.meta.as_deref().map(RawValue::get) {
-            event["meta"] = serde_json::from_str(meta).unwrap_or_default();
-        }
-        Origin { traceparent, ..self.origin(id, now.as_millis(), event) }
+        let (at, caller) = (now.as_millis(), format!("{by}.{step}"));
+        let mut event = payload.to_event_json(&id, at, &self.registered.id, &caller);
+        event["user"] = json!({});
+        self.origin(id, at, event).traced(traceparent)
     }
 }
 
@@ -168,11 +154,8 @@ pub(crate) async fn start(shared: &Shared, event: &Event) -> Result<(), StoreErr
             key: Some(IdempotencyKey { digest, fingerprint: [0; 32] }),
             parent: None,
         };
-        let checkpoint = Checkpoint {
-            start: Some(new),
-            then: Then::Suspend { due_at: now },
-            ..Checkpoint::new(lease, now)
-        };
+        let checkpoint =
+            Checkpoint { start: Some(new), then: Then::Suspend { due_at: now }, ..Checkpoint::new(lease, now) };
         match shared.store.checkpoint(checkpoint).await {
             Ok(done) => {
                 shared.metrics.run_started();
@@ -183,9 +166,4 @@ pub(crate) async fn start(shared: &Shared, event: &Event) -> Result<(), StoreErr
         }
     }
     Ok(())
-}
-
-/// The data of an event as the store keeps it.
-pub(crate) fn data(raw: &RawValue) -> Payload {
-    Payload::from(raw.get().to_owned())
 }

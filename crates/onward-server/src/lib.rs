@@ -3,6 +3,19 @@
 //! It speaks the protocol of the official TypeScript SDK, and keeps runs with the same rules, stores and scheduler as
 //! the library. Where the library calls a handler in process, the engine calls its URL again.
 
+mod api;
+mod ask;
+mod call;
+mod engine;
+mod functions;
+mod live;
+mod metrics;
 pub mod options;
+mod plan;
+mod record;
+mod shared;
 
-pub use crate::options::Options;
+pub use crate::{
+    engine::{Engine, Error},
+    options::Options,
+};

@@ -10,7 +10,11 @@ mod registry;
 mod stream;
 mod write;
 
-pub(crate) use self::{registry::Registry, stream::TeeId};
+pub(crate) use self::{
+    news::{NotTaken, knows_all, memos},
+    registry::{Registry, Remote},
+    stream::{TeeId, Teed},
+};
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,7 +29,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{plan::Plan, record::{Origin, Target}, shared::Shared};
+use crate::{
+    plan::Plan,
+    record::{Origin, Target},
+    shared::Shared,
+};
 
 /// A run under way in this process.
 pub(crate) struct Live {

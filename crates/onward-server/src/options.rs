@@ -49,6 +49,8 @@ pub struct Options {
     pub first_request_lease: Duration,
     /// How long an endpoint may take to answer a call.
     pub reentry_timeout: Duration,
+    /// How long a client that waits for an outcome is held before it is asked to come again.
+    pub hold: Duration,
     /// How long a shutdown waits for calls under way.
     pub drain: Duration,
     /// The limits on what it takes.
@@ -131,8 +133,10 @@ impl Options {
             retention: Duration::from_secs(7 * 24 * 3600),
             event_retention: Duration::from_secs(7 * 24 * 3600),
             token_lifetime: Duration::from_secs(30 * 24 * 3600),
-            first_request_lease: Duration::from_secs(60),
+            first_request_lease: Duration::from_secs(300),
             reentry_timeout: Duration::from_secs(2 * 3600),
+            // Below the 300 s after which Node gives up, and so that 20 redirects are more than an hour.
+            hold: Duration::from_secs(240),
             drain: Duration::from_secs(20),
             limits: Limits::default(),
         }

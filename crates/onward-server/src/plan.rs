@@ -12,7 +12,7 @@ mod step;
 
 pub(crate) use self::{
     apply::{Asked, Failure, Told},
-    step::{Ask, error, read_key, step_id, wire, wire_key},
+    step::{Ask, error, read_key, step_id, wire},
 };
 
 use std::collections::BTreeMap;
@@ -218,11 +218,11 @@ impl Plan {
     }
 
     /// The outcomes of steps, in the order in which they came: by it the SDK decides races.
-    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&StepId, StepKind, Result<&Payload, &Payload>)> {
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&StepId, Result<&Payload, &Payload>)> {
         self.done.values().filter_map(|key| {
             let step = self.steps.get(key)?;
             match &step.state {
-                State::Done { outcome } => Some((&step.id, step.kind, outcome.as_ref())),
+                State::Done { outcome } => Some((&step.id, outcome.as_ref())),
                 _ => None,
             }
         })
@@ -246,6 +246,3 @@ impl Plan {
         Entry { seq, at: now, step: id, kind, change }
     }
 }
-
-#[cfg(test)]
-mod tests;

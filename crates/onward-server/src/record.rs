@@ -4,10 +4,7 @@ use onward_core::{
     EndpointId, Payload, Timestamp,
     run::{Outcome, Status},
 };
-use onward_protocol::{
-    sdk::checkpoint::HttpRequestEvent,
-    sse::Content,
-};
+use onward_protocol::{sdk::checkpoint::HttpRequestEvent, sse::Content};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -61,6 +58,11 @@ impl Origin {
     /// A run of a target.
     pub(crate) const fn new(event_id: String, event_ts: i64, retries: u32, target: Target) -> Self {
         Self { v: VERSION, event_id, event_ts, retries, traceparent: None, target }
+    }
+
+    /// The trace that the run belongs to.
+    pub(crate) fn traced(self, traceparent: Option<String>) -> Self {
+        Self { traceparent, ..self }
     }
 
     /// The record, as it is stored.

@@ -1,6 +1,6 @@
 //! What the parts of an engine share.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use onward_core::{Clock, Draw, Fence, RetryPolicy, RunId, Store, store::Lease};
 use onward_protocol::{
@@ -9,11 +9,16 @@ use onward_protocol::{
 };
 use onward_scheduler::{Hub, Parking, Scheduler, TaskSet};
 
-use crate::{call::Caller, functions::Functions, live::Registry, observe::Metrics, options::{Options, Retry}};
+use crate::{
+    call::Caller,
+    functions::Functions,
+    live::Registry,
+    metrics::Metrics,
+    options::{Options, Retry},
+};
 
 /// What the parts of an engine share.
 pub(crate) struct Shared {
-    pub(crate) this: Weak<Self>,
     pub(crate) options: Options,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,

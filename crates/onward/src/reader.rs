@@ -12,56 +12,15 @@ use onward_core::{
 };
 use onward_protocol::{
     problem::{Code, Problem},
-    sse::{self, Content, EVENT_STREAM, HEARTBEAT, ResponseStatus, encode},
+    sse::{self, Content, EVENT_STREAM, HEARTBEAT, Position, ResponseStatus, encode},
 };
 use onward_scheduler::{Read, Reader};
 use serde_json::value::RawValue;
 
 use crate::{durable::DurableBody, onward::Shared, record::decode_response};
 
-/// What comes after the place in the id of a response frame.
-const END: &str = "-end";
-
-/// Where a reader is in a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Position {
-    /// It began the run: it gets all, also what is rolled back before its connection takes anything.
-    Beginning,
-    /// It has seen nothing.
-    Start,
-    /// It has seen all up to this frame.
-    After(Place),
-    /// It has seen the response, which came after this frame.
-    End(Place),
-}
-
-impl Position {
-    /// What `Last-Event-ID` says; `None` where it is not an id of ours.
-    pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
-        let Some(id) = headers.get("last-event-id") else { return Some(Self::Start) };
-        let id = id.to_str().ok()?.trim();
-        if id.is_empty() {
-            return Some(Self::Start);
-        }
-        let (place, end) = id.strip_suffix(END).map_or((id, false), |place| (place, true));
-        if !place.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let place = Place(place.parse().ok()?);
-        Some(match (place, end) {
-            (place, true) => Self::End(place),
-            (Place(0), false) => Self::Start,
-            (place, false) => Self::After(place),
-        })
-    }
-
-    const fn place(self) -> Place {
-        match self {
-            Self::Beginning | Self::Start => Place(0),
-            Self::After(place) | Self::End(place) => place,
-        }
-    }
-}
+/// Where who began the run is: it gets all, also what is rolled back before its connection takes anything.
+pub(crate) const BEGINNING: Position = Position::After(0);
 
 /// Answers with a run's stream. `url` is where it goes on when the connection ends.
 pub(crate) async fn respond<B>(
@@ -103,7 +62,7 @@ pub(crate) fn nothing_more<B>() -> Response<DurableBody<B>> {
 /// Whether the run has ended; `None` where the stream has no frame at which the reader says it is.
 async fn check(shared: &Shared, run_id: RunId, position: Position) -> Result<Option<bool>, StoreError> {
     let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
-    let place = position.place();
+    let place = Place(position.place());
     if place > Place(0) {
         let at = shared.store.frames(run_id, Place(place.0 - 1), 1).await?;
         if at.first().is_none_or(|frame| frame.place != place) {
@@ -123,7 +82,7 @@ struct Connection {
 
 impl Connection {
     fn new(shared: &Arc<Shared>, run_id: RunId, position: Position, url: &str, ended: bool) -> Self {
-        let at = position.place();
+        let at = Place(position.place());
         let metadata = sse::Frame::Metadata { run_id: run_id.to_string() };
         let redirect = sse::Frame::RedirectInfo { run_id: run_id.to_string(), url: url.to_owned() };
         let id = at.0.to_string();
@@ -190,7 +149,7 @@ fn ending(outcome: &Outcome, at: Place) -> String {
         failed.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         (ResponseStatus::Failed, Content::of(&failed))
     };
-    encode(&sse::Frame::Response { status, content }, &format!("{}{END}", at.0))
+    encode(&sse::Frame::Response { status, content }, &Position::end(at.0))
 }
 
 /// The origin by which a client reached the app, as far as its request tells: `http://host`.
@@ -208,25 +167,8 @@ pub(crate) fn origin(uri: &http::Uri, headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::origin;
     use http::{HeaderMap, HeaderValue, Uri};
-    use onward_core::stream::Place;
-
-    use super::{Position, origin};
-
-    #[test]
-    fn a_last_event_id_is_a_place_or_the_end_or_refused() {
-        let read = |id: &'static str| {
-            Position::read(&HeaderMap::from_iter([("last-event-id".parse().unwrap(), HeaderValue::from_static(id))]))
-        };
-        assert_eq!(Position::read(&HeaderMap::new()), Some(Position::Start));
-        assert_eq!(read(""), Some(Position::Start));
-        assert_eq!(read("0"), Some(Position::Start));
-        assert_eq!(read("12"), Some(Position::After(Place(12))));
-        assert_eq!(read("12-end"), Some(Position::End(Place(12))));
-        for wrong in ["-1", "1.5", "x", "12-", "99999999999", "+3"] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn an_origin_is_the_hosts_by_which_the_client_came() {

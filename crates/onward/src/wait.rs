@@ -10,6 +10,7 @@ use onward_protocol::{
     location::query_pairs,
     prefer::Preferences,
     problem::{Code, Problem},
+    sse::Position,
     token::verify,
 };
 
@@ -17,7 +18,7 @@ use crate::{
     Cors, Onward,
     durable::DurableBody,
     onward::Shared,
-    reader::{self, Position},
+    reader,
     record::{self, decode_response},
 };
 

@@ -100,6 +100,11 @@ pub enum OpKind {
         /// Its result.
         data: Box<RawValue>,
     },
+    /// A step asks for something that cannot be, such as a wait of 400 days: it is to fail, and not its request.
+    Wrong {
+        /// What is wrong with it.
+        error: InvalidOp,
+    },
     /// Call again at once (`DiscoveryRequest`).
     Again,
     /// There is nothing to do (`None`).
@@ -232,7 +237,10 @@ struct Opts<'a> {
 fn op(value: &RawValue) -> Result<Op, InvalidOp> {
     let wire: Wire<'_> = object(Some(value)).ok_or(InvalidOp::NotOps)?;
     let opts: Opts<'_> = object(wire.opts).unwrap_or_default();
-    let kind = kind(&wire, &opts)?;
+    let kind = match kind(&wire, &opts) {
+        Err(error @ (InvalidOp::Time { .. } | InvalidOp::Missing { .. })) => OpKind::Wrong { error },
+        kind => kind?,
+    };
     let key = key(&wire, &kind)?;
     let userland: Userland<'_> = object(wire.userland).unwrap_or_default();
     let id = given(userland.id).or_else(|| given(wire.display_name)).unwrap_or_else(|| hex(&key));

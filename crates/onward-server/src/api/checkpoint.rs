@@ -7,7 +7,10 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
-use onward_core::{RunId, Timestamp, run::{NewRun, Status}};
+use onward_core::{
+    RunId, Timestamp,
+    run::{NewRun, Status},
+};
 use onward_protocol::sdk::{
     checkpoint::{Checkpoint, parse_checkpoint, parse_steps},
     op::Op,
@@ -36,8 +39,8 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
     let (is_base64, traceparent) = (is_base64(request.headers()), traceparent(request.headers()));
     let limits = shared.options.limits;
     let body = read(request, limits.checkpoint_bytes).await?;
-    let checkpoint = parse_checkpoint(&body, limits.steps, is_base64)
-        .map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
+    let checkpoint =
+        parse_checkpoint(&body, limits.steps, is_base64).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     let Checkpoint { run_id, event, request_version, retries, ops } = checkpoint;
     let run_id = RunId::from_bytes(run_id);
     let Some(event) = event else { return Err(Refusal::malformed("the checkpoint has no event")) };
@@ -46,10 +49,8 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
     let now = shared.clock.now();
     let created_at = created_at(run_id, now);
     let target = Target::Endpoint { request: event, version: request_version };
-    let origin = Origin {
-        traceparent,
-        ..Origin::new(run_id.to_string(), created_at.as_millis(), retries.unwrap_or(RETRIES_DEFAULT), target)
-    };
+    let retries = retries.unwrap_or(RETRIES_DEFAULT);
+    let origin = Origin::new(run_id.to_string(), created_at.as_millis(), retries, target).traced(traceparent);
     let new = NewRun {
         run_id,
         endpoint: endpoint.clone(),

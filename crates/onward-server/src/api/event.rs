@@ -6,12 +6,12 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use onward_core::{Payload, event::Event, waiter::Signal};
-use onward_protocol::sdk::event::{EventLimits, event_ids, parse_events};
+use onward_protocol::sdk::event::{EventLimits, InvalidEvents, event_ids, parse_events};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{Engine, authorize, json, read, refusal::Refusal, refused, share};
-use crate::{functions, record::from_millis, shared::Shared};
+use crate::{ask::payload, functions, record::from_millis, shared::Shared};
 
 /// `POST /e/{key}`: accepts events. They are stored, and have woken who waited for them, when this is answered.
 pub(super) async fn events(State(shared): Engine, Path(key): Path<String>, request: Request) -> Response {
@@ -31,9 +31,13 @@ async fn accept(shared: &Shared, key: &str, request: Request) -> Result<Vec<Stri
     let limits = shared.options.limits;
     let seed = seed(request.headers());
     let body = read(request, limits.event_bytes.saturating_mul(limits.events.min(64)).max(1024 * 1024)).await?;
-    let event_limits = EventLimits { count: limits.events, bytes: limits.event_bytes };
+    let event_limits = EventLimits { count: limits.events, event_bytes: limits.event_bytes, ..EventLimits::default() };
     let events = parse_events(&body, event_limits).map_err(|invalid| {
-        let status = if invalid.is_too_large() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        let status = if matches!(invalid, InvalidEvents::TooLarge { .. }) {
+            StatusCode::PAYLOAD_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
         Refusal::new(status, &invalid.to_string())
     })?;
     let now = shared.clock.now();
@@ -44,7 +48,7 @@ async fn accept(shared: &Shared, key: &str, request: Request) -> Result<Vec<Stri
         .map(|(event, id)| Event {
             id: event.id.unwrap_or(id),
             name: event.name,
-            data: functions::data(&event.data),
+            data: payload(&event.data),
             ts: event.ts.map_or(now, from_millis),
             more: if event.more.is_empty() { Payload::default() } else { json!(event.more).to_string().into() },
         })
@@ -88,12 +92,12 @@ const SIGNAL_NAME_BYTES_MAX: usize = 1024;
 pub(super) async fn signal(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
     let body = read(request, shared.options.limits.event_bytes).await?;
-    let posted: PostedSignal = serde_json::from_slice(&body)
-        .map_err(|_| Refusal::malformed("send a JSON object {\"signal\", \"data\"}"))?;
+    let posted: PostedSignal =
+        serde_json::from_slice(&body).map_err(|_| Refusal::malformed("send a JSON object {\"signal\", \"data\"}"))?;
     if posted.signal.is_empty() || posted.signal.len() > SIGNAL_NAME_BYTES_MAX {
         return Err(Refusal::malformed("a signal has a name of 1 to 1,024 bytes"));
     }
-    let data = posted.data.map_or_else(|| Payload::from("null"), |data| functions::data(&data));
+    let data = posted.data.map_or_else(|| Payload::from("null"), |data| payload(&data));
     let signal = Signal { name: posted.signal, data };
     let woken = shared.store.send_signal(signal, shared.clock.now()).await.map_err(|error| refused(&error))?;
     let Some(woken) = woken else {

@@ -1,6 +1,10 @@
 //! What the engine says of itself.
 
-use axum::{body::Body, extract::State, response::{IntoResponse, Response}};
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -10,7 +14,8 @@ use crate::options::Mode;
 /// `GET /health`: whether the engine takes requests.
 pub(super) async fn health(State(shared): Engine) -> Response {
     if shared.is_draining() || shared.scheduler.node().is_none() {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping, or joining its store").into_response();
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping, or joining its store")
+            .into_response();
     }
     json(&json!({ "status": 200, "message": "OK" }))
 }

@@ -16,11 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Engine, json, refusal::Refusal, refused, run_id, share};
-use crate::{
-    options::OutputForm,
-    record::Answer,
-    shared::Shared,
-};
+use crate::{options::OutputForm, record::Answer, shared::Shared};
 
 /// What a client says in the query.
 #[derive(Debug, Default, Deserialize)]
@@ -103,7 +99,8 @@ fn respond(outcome: &Outcome, form: OutputForm) -> Response {
             }
         },
         status => {
-            let code = if status == Status::Cancelled { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let code =
+                if status == Status::Cancelled { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
             let mut response = json(&json!({ "error": public(outcome) }));
             *response.status_mut() = code;
             response

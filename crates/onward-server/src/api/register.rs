@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use onward_protocol::sdk::registration::parse_registration;
+use onward_protocol::sdk::registration::Registration;
 use serde_json::json;
 
 use super::{Engine, authorize, json, read, refusal::Refusal, refused};
@@ -17,11 +17,10 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) async fn register(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
     let body = read(request, BYTES_MAX).await?;
-    let registration =
-        parse_registration(&body).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
+    let registration = Registration::parse(&body).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     for function in &registration.functions {
-        let url = reqwest::Url::parse(&function.url)
-            .map_err(|_| Refusal::malformed("the URL of a function is not one"))?;
+        let url =
+            reqwest::Url::parse(&function.url).map_err(|_| Refusal::malformed("the URL of a function is not one"))?;
         let checked = shared.caller.reach().check(&url);
         checked.map_err(|refused| Refusal::new(StatusCode::FORBIDDEN, &refused.to_string()))?;
     }

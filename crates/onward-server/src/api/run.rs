@@ -116,7 +116,8 @@ fn steps(journal: &[Entry]) -> Vec<Value> {
     let mut steps: Vec<Value> = Vec::new();
     for entry in journal.iter().filter(|entry| entry.kind != StepKind::Handler) {
         let at = *places.entry(entry.key()).or_insert_with(|| {
-            let id = if entry.step.name().starts_with('#') { wire(&entry.step).to_string() } else { entry.step.to_string() };
+            let id =
+                if entry.step.name().starts_with('#') { wire(&entry.step).to_string() } else { entry.step.to_string() };
             steps.push(json!({ "id": id, "kind": entry.kind.as_str(), "attempts": 0 }));
             steps.len() - 1
         });
@@ -187,9 +188,8 @@ pub(super) async fn retry(
 
 /// The step whose error failed a run: the last that failed with the message that the run failed with.
 fn failed_by(outcome: &Outcome, journal: &[Entry]) -> Option<StepKey> {
-    let message = |error: &[u8]| {
-        serde_json::from_slice::<Value>(error).ok()?.get("message")?.as_str().map(str::to_owned)
-    };
+    let message =
+        |error: &[u8]| serde_json::from_slice::<Value>(error).ok()?.get("message")?.as_str().map(str::to_owned);
     let failed = message(outcome.error.as_ref())?;
     journal.iter().rev().find_map(|entry| match &entry.change {
         Change::Failed { error, .. } if entry.kind != StepKind::Handler => {

@@ -30,7 +30,7 @@ pub(super) async fn actions(
     let run_id = run_id(&run)?;
     if let Some(live) = shared.live.get(run_id) {
         return match live.memos().await {
-            Ok(memos) => Ok(json_bytes(memos)),
+            Ok(memos) => Ok(json_bytes(memos.into_bytes())),
             Err(NotTaken::Ended(_)) => Err(gone()),
             Err(NotTaken::Elsewhere | NotTaken::Unavailable) => Err(Refusal::unavailable()),
         };
@@ -40,7 +40,7 @@ pub(super) async fn actions(
         return Err(gone());
     }
     let plan = Plan::new(shared.policy(0), shared.options.limits.steps).replay(&loaded.journal);
-    Ok(json_bytes(memos(&plan)))
+    Ok(json_bytes(memos(&plan).to_json().into_bytes()))
 }
 
 /// `GET /v0/runs/{run}/batch`: the event by which it began, alone in an array.

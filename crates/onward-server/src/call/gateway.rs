@@ -7,7 +7,10 @@ use onward_protocol::sdk::request::{AiRequest, FetchRequest};
 use serde_json::{Value, json};
 
 use super::read;
-use crate::{live::Live, plan::{Failure, error}};
+use crate::{
+    live::Live,
+    plan::{Failure, error},
+};
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -94,7 +97,8 @@ async fn ask_model(live: &Live, request: &str) -> Result<Value, Gateway> {
         let message = format!("the model's provider answered with status {status}");
         return Err(Gateway { message, retryable: again });
     }
-    serde_json::from_str(&body).map_err(|_| Gateway::passing("the model's provider answered with something else than JSON"))
+    serde_json::from_str(&body)
+        .map_err(|_| Gateway::passing("the model's provider answered with something else than JSON"))
 }
 
 async fn send(
@@ -117,12 +121,17 @@ async fn send(
         request = request.body(body);
     }
     let mut response = request.send().await.map_err(|error| {
-        if error.is_builder() { Gateway::final_("a header is not one") } else { Gateway::passing(super::unreachable(&error)) }
+        if error.is_builder() {
+            Gateway::final_("a header is not one")
+        } else {
+            Gateway::passing(super::unreachable(&error))
+        }
     })?;
     let status = response.status().as_u16();
-    let headers = response.headers().iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let headers = headers.collect();
     let body = read(&mut response, live.shared.options.limits.reply_bytes).await.map_err(Gateway::final_)?;
     Ok(Answered { status, headers, body: String::from_utf8_lossy(&body).into_owned() })

@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use onward_core::{StepKey, Timestamp, store::Then, waiter::{Delivery, Fact}};
+use onward_core::{
+    StepKey, Timestamp,
+    store::Then,
+    waiter::{Delivery, Fact},
+};
 use onward_scheduler::AttachGuard;
 
-use super::{Handle, Live, State, write::{NotWritten, Write}};
+use super::{
+    Handle, Live, State,
+    write::{NotWritten, Write},
+};
 use crate::{
     call::{self, gateway},
     plan::{Call, Told, error},
@@ -224,7 +231,8 @@ fn time_out(state: &mut State, key: StepKey, now: Timestamp) -> Told {
     let outcome = match state.plan.waiting(key) {
         Some((StepKind::Invoke, _)) => {
             let message = "Timed out waiting for invoked function to complete";
-            let error = serde_json::json!({ "name": "InngestInvokeTimeoutError", "message": message, "error": message });
+            let error =
+                serde_json::json!({ "name": "InngestInvokeTimeoutError", "message": message, "error": message });
             Err(onward_core::Payload::from(error.to_string()))
         }
         _ => Ok(onward_core::Payload::from("null")),

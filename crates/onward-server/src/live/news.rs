@@ -9,13 +9,20 @@ use onward_core::{
     step::StepKind,
     store::Then,
 };
-use onward_protocol::sdk::{op::{Op, OpKind}, reply::Reply};
+use onward_protocol::sdk::{
+    Memos, memo,
+    op::{COMPLETE, Op, OpKind},
+    reply::Reply,
+};
 use serde_json::value::RawValue;
 
-use super::{Live, State, write::{NotWritten, Receipt, Write}};
+use super::{
+    Live, State,
+    write::{NotWritten, Receipt, Write},
+};
 use crate::{
     ask::{self, Reading, Said, payload},
-    plan::{Call, Failure, Plan, Told, Unit, error, wire_key},
+    plan::{Call, Failure, Plan, Told, Unit, error, wire},
     record::{Answer, Origin, Target, ended},
     shared::{Shared, draw},
 };
@@ -81,7 +88,11 @@ impl Live {
         ops: Vec<Op>,
     ) -> Result<Receipt, NotTaken> {
         if let Some(outcome) = &state.outcome {
-            return if knows_all(&state.plan, &ops) { Ok(Receipt::NOTHING) } else { Err(NotTaken::Ended(outcome.status)) };
+            return if knows_all(&state.plan, &ops) {
+                Ok(Receipt::NOTHING)
+            } else {
+                Err(NotTaken::Ended(outcome.status))
+            };
         }
         if state.is_lost {
             return Err(NotTaken::Elsewhere);
@@ -95,16 +106,19 @@ impl Live {
     /// Reads ops into what they ask for.
     fn read(&self, state: &State, ops: Vec<Op>, retry_after: Option<std::time::Duration>, first: bool) -> Said {
         let created_at = onward_core::Timestamp::from_micros(self.origin.event_ts.saturating_mul(1000));
-        ask::read(ops, &Reading {
-            run_id: self.run_id,
-            origin: &self.origin,
-            functions: &self.shared.functions,
-            now: self.shared.clock.now(),
-            retention: self.shared.options.retention,
-            retry_after,
-            forgives: first && self.origin.retries == 1,
-            look_back: &|name| state.plan.look_back(name, created_at),
-        })
+        ask::read(
+            ops,
+            &Reading {
+                run_id: self.run_id,
+                origin: &self.origin,
+                functions: &self.shared.functions,
+                now: self.shared.clock.now(),
+                retention: self.shared.options.retention,
+                retry_after,
+                forgives: first && self.origin.retries == 1,
+                look_back: &|name| state.plan.look_back(name, created_at),
+            },
+        )
     }
 
     /// Takes what a unit says into the plan.
@@ -117,8 +131,7 @@ impl Live {
             return (Told { failed: None, ..told }, Then::Finish(Answer::completed(data, state.take_response())));
         }
         let is_empty = asked.is_empty() && failed.is_some();
-        let mut told =
-            if is_empty { Told::default() } else { state.plan.apply(unit, attempt, asked, now, draw) };
+        let mut told = if is_empty { Told::default() } else { state.plan.apply(unit, attempt, asked, now, draw) };
         if let Some(failure) = failed {
             told = told.and(state.plan.fail(unit, attempt, failure, now, draw()));
         }
@@ -159,6 +172,7 @@ impl Live {
                 let failure = Failure { retry_after: after, ..Failure::passing(payload(&error)) };
                 self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
             }
+            Reply::Invalid { error } => self.unanswered(call, &error.to_string()),
             Reply::NotTheSdk { why } => self.unanswered(call, why),
         }
     }
@@ -216,47 +230,45 @@ impl Live {
     }
 
     /// The outcomes of the run's steps as the SDK reads them, once they are durable: the body of `/actions`.
-    pub(crate) async fn memos(&self) -> Result<Vec<u8>, NotTaken> {
+    pub(crate) async fn memos(&self) -> Result<String, NotTaken> {
         let memos = {
             let state = self.state.lock();
-            memos(&state.plan)
+            memos(&state.plan).to_json()
         };
         self.all_durable().await?;
         Ok(memos)
     }
 
-    /// What a registered function is called with.
-    pub(crate) fn steps(&self) -> Vec<(String, Result<Payload, Payload>)> {
-        let state = self.state.lock();
-        let outcomes = state.plan.outcomes();
-        outcomes.map(|(id, _, outcome)| (wire_key(id), outcome.cloned().map_err(Clone::clone))).collect()
+    /// The outcomes of the run's steps, for a call of a registered function.
+    pub(crate) fn steps(&self) -> Memos {
+        memos(&self.state.lock().plan)
+    }
+
+    /// The key by which the SDK knows a step.
+    pub(crate) fn wire_of(&self, key: StepKey) -> Option<StepKey> {
+        self.state.lock().plan.wire_of(key)
     }
 }
 
 /// The outcomes of steps as the SDK reads them, in the order in which they came.
-pub(crate) fn memos(plan: &Plan) -> Vec<u8> {
-    let mut json = Vec::from(*b"{");
-    for (at, (id, _, outcome)) in plan.outcomes().enumerate() {
-        let (name, value) = match outcome {
-            Ok(output) => ("data", output),
-            Err(error) => ("error", error),
-        };
-        if at > 0 {
-            json.push(b',');
-        }
-        json.extend_from_slice(format!("\"{}\":{{\"{name}\":", wire_key(id)).as_bytes());
-        json.extend_from_slice(if value.is_empty() { b"null" } else { value.as_ref() });
-        json.push(b'}');
-    }
-    json.push(b'}');
-    json
+pub(crate) fn memos(plan: &Plan) -> Memos {
+    let memo_of = |outcome: Result<&Payload, &Payload>| match outcome {
+        Ok(output) => memo::data(raw(output)),
+        Err(error) => memo::error(raw(error)),
+    };
+    plan.outcomes().map(|(id, outcome)| (wire(id).to_bytes(), memo_of(outcome))).collect()
+}
+
+/// What was stored as JSON.
+fn raw(payload: &Payload) -> &RawValue {
+    serde_json::from_slice(payload.as_ref()).unwrap_or(RawValue::NULL)
 }
 
 /// Whether a run's journal has all that ops report: they were taken before.
 pub(crate) fn knows_all(plan: &Plan, ops: &[Op]) -> bool {
     ops.iter().all(|op| match op.kind {
         OpKind::Complete { .. } | OpKind::Again | OpKind::Nothing | OpKind::Deferred => true,
-        _ if op.key == onward_protocol::sdk::op::COMPLETE => true,
+        _ if op.key == COMPLETE => true,
         _ => crate::plan::step_id(&op.id, op.index, op.key).is_ok_and(|id| plan.has(id.key())),
     })
 }
@@ -267,7 +279,7 @@ impl State {
         let mut frames = Vec::new();
         for entry in &told.entries {
             if matches!(entry.change, Change::Succeeded { .. }) && entry.kind == StepKind::Run {
-                frames.extend(self.commit(crate::plan::wire(&entry.step)));
+                frames.extend(self.commit(wire(&entry.step)));
             }
         }
         let beside = self.plan.targeted_under_way();
@@ -280,9 +292,4 @@ impl State {
         self.stop_tees(|step| step.is_some_and(&is_over));
         frames
     }
-}
-
-/// What `RunComplete` reports where nothing was reported.
-pub(crate) fn nothing() -> Box<RawValue> {
-    RawValue::NULL.to_owned()
 }

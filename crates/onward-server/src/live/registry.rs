@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Live;
-use crate::{record::{Origin, ended}, shared::Shared};
+use crate::{
+    record::{Origin, ended},
+    shared::Shared,
+};
 
 /// How many frames are read at once.
 const PAGE: usize = 512;
@@ -116,8 +119,7 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
         tracing::error!(%run_id, "a run's record cannot be read: it is ended");
         let error = crate::plan::error("Error", "the run's record cannot be read");
         let outcome = ended(onward_core::run::Status::Failed, error);
-        let checkpoint =
-            Checkpoint { then: Then::Finish(outcome), ..Checkpoint::new(lease, shared.clock.now()) };
+        let checkpoint = Checkpoint { then: Then::Finish(outcome), ..Checkpoint::new(lease, shared.clock.now()) };
         let done = shared.store.checkpoint(checkpoint).await?;
         shared.scheduler.woken(&done.woken);
         return Ok(None);

@@ -10,12 +10,15 @@ use std::sync::{
 
 use onward_core::{
     Payload, StepKey,
-    stream::{Frame, FRAMES_MAX, FrameKind},
+    stream::{FRAMES_MAX, Frame, FrameKind},
 };
 use onward_protocol::sse::{self, Content};
 use tokio_util::sync::CancellationToken;
 
-use super::{Live, State, Tee, write::{Receipt, Write}};
+use super::{
+    Live, State, Tee,
+    write::{Receipt, Write},
+};
 use crate::plan::{Told, read_key};
 
 /// One stream of output that an endpoint has opened.
@@ -28,8 +31,6 @@ static TEES: AtomicU64 = AtomicU64::new(1);
 pub(crate) enum Teed {
     /// It is to be written.
     Written(Receipt),
-    /// Nothing: it says nothing new.
-    Nothing,
     /// The step's output is complete: nothing more comes that counts.
     Complete,
     /// The run has streamed as much as it may.

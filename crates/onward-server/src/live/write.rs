@@ -43,7 +43,13 @@ impl Receipt {
     pub(crate) async fn durable(self) -> Result<(), NotWritten> {
         match self.0 {
             None => Ok(()),
-            Some(told) => if told.await == Ok(true) { Ok(()) } else { Err(NotWritten) },
+            Some(told) => {
+                if told.await == Ok(true) {
+                    Ok(())
+                } else {
+                    Err(NotWritten)
+                }
+            }
         }
     }
 }

@@ -338,14 +338,7 @@ impl Plan {
     }
 
     /// A unit has failed outside of the steps that it reports: the handler threw, or the endpoint could not be reached.
-    pub(crate) fn fail(
-        &mut self,
-        unit: Unit,
-        attempt: Attempt,
-        failure: Failure,
-        now: Timestamp,
-        draw: Draw,
-    ) -> Told {
+    pub(crate) fn fail(&mut self, unit: Unit, attempt: Attempt, failure: Failure, now: Timestamp, draw: Draw) -> Told {
         let mut told = Told::default();
         if self.ended || (unit == Unit::FirstRequest && !self.in_first_request) {
             return told;
@@ -390,9 +383,10 @@ impl Plan {
     /// What a step waited for has come, or the time has. Nothing where it waits no longer.
     pub(crate) fn arrive(&mut self, key: StepKey, outcome: Result<Payload, Payload>, now: Timestamp) -> Told {
         let mut told = Told::default();
-        let open = self.steps.get(&key).is_some_and(
-            |step| matches!(step.state, State::Waiting { .. } | State::Calling { .. }),
-        );
+        let open = self
+            .steps
+            .get(&key)
+            .is_some_and(|step| matches!(step.state, State::Waiting { .. } | State::Calling { .. }));
         if open && !self.ended {
             self.finish(key, outcome, now, &mut told);
             self.settle(&[key]);

@@ -121,12 +121,9 @@ impl State {
     pub(super) fn waiting(kind: StepKind, until: Option<Timestamp>, subject: String) -> Self {
         match kind {
             StepKind::Run => Self::Planned { attempt: Attempt::FIRST, at: Timestamp::EPOCH, under_way: false },
-            StepKind::Fetch | StepKind::Ai => Self::Calling {
-                attempt: Attempt::FIRST,
-                at: Timestamp::EPOCH,
-                request: subject,
-                under_way: false,
-            },
+            StepKind::Fetch | StepKind::Ai => {
+                Self::Calling { attempt: Attempt::FIRST, at: Timestamp::EPOCH, request: subject, under_way: false }
+            }
             _ => Self::Waiting { until, subject },
         }
     }

@@ -75,11 +75,6 @@ pub(crate) fn step_id(name: &str, index: u32, wire: [u8; 20]) -> Result<StepId, 
     }
 }
 
-/// The key by which the SDK knows a step.
-pub(crate) fn wire_key(id: &StepId) -> String {
-    wire(id).to_string()
-}
-
 /// The key by which the SDK knows a step, as frames name it.
 pub(crate) fn wire(id: &StepId) -> StepKey {
     id.name().strip_prefix(BY_KEY).and_then(read_key).unwrap_or_else(|| id.key())
@@ -106,19 +101,19 @@ pub(crate) fn error(name: &str, message: &str) -> Payload {
 mod tests {
     use onward_core::StepKey;
 
-    use super::{step_id, wire_key};
+    use super::{step_id, wire};
 
     #[test]
     fn a_step_keeps_its_name_where_that_gives_its_key_and_its_key_otherwise() {
         let wire = StepKey::of("a", 2).to_bytes();
         let named = step_id("a", 2, wire).unwrap();
-        assert_eq!((named.to_string().as_str(), wire_key(&named)), ("a:2", StepKey::of("a", 2).to_string()));
+        assert_eq!((named.to_string().as_str(), wire(&named)), ("a:2", StepKey::of("a", 2)));
 
         let changed = step_id("b", 0, wire).unwrap();
-        assert_eq!(wire_key(&changed), StepKey::of("a", 2).to_string());
+        assert_eq!(wire(&changed), StepKey::of("a", 2));
 
         let tricky = format!("#{}", StepKey::of("x", 0));
         let own = StepKey::of(&tricky, 0);
-        assert_eq!(wire_key(&step_id(&tricky, 0, own.to_bytes()).unwrap()), own.to_string());
+        assert_eq!(wire(&step_id(&tricky, 0, own.to_bytes()).unwrap()), own);
     }
 }

@@ -14,6 +14,7 @@ use onward_protocol::{
     idempotency::idempotency_key,
     prefer::Preferences,
     problem::{Code, Problem},
+    sse::Position,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -28,7 +29,7 @@ use crate::{
     error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
-    reader::{self, Position},
+    reader,
     record::{self, KeptRequest, RequestHead},
     supervise::{Left, conclude, settle, supervise},
 };
@@ -358,7 +359,7 @@ where
     context.set_asynchronous();
     // Why before the run goes on: what it streams at once is then read as it comes.
     let response =
-        reader::respond(&context.shared, context.run_id, Position::Beginning, answer::stream_url(&context).await);
+        reader::respond(&context.shared, context.run_id, reader::BEGINNING, answer::stream_url(&context).await);
     let response = response.await;
     client.leave();
     response

@@ -19,6 +19,14 @@ fn refused(op: &serde_json::Value) -> InvalidOp {
     parse_ops(op.to_string().as_bytes(), 10).unwrap_err()
 }
 
+/// What is wrong with a step that is to fail.
+fn wrong(op: &serde_json::Value) -> InvalidOp {
+    match one(op).kind {
+        OpKind::Wrong { error } => error,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_step_that_ran_in_the_sync_phase_carries_internals_that_are_passed_over() {
     let json = br#" [ {
@@ -91,8 +99,8 @@ fn sleeps_say_how_long() {
 }
 
 #[test]
-fn a_sleep_that_is_none_is_refused_rather_than_skipped() {
-    let wrong = |name: serde_json::Value| refused(&json!({"op": "Sleep", "id": A, "name": name}));
+fn a_sleep_that_is_none_is_the_steps_error_rather_than_skipped() {
+    let wrong = |name: serde_json::Value| wrong(&json!({"op": "Sleep", "id": A, "name": name}));
     let time = |source| InvalidOp::Time { op: "Sleep", field: "name", source };
     assert_eq!(wrong(json!("tomorrow, secretly")), time(InvalidTime::Malformed));
     assert_eq!(wrong(json!(5)), time(InvalidTime::Malformed));
@@ -111,7 +119,7 @@ fn waits_for_an_event_say_which() {
     let OpKind::WaitForEvent { timeout, expression, .. } = one(&op).kind else { panic!() };
     assert_eq!((timeout, expression), (Until::NOW, None));
     let nameless = json!({"op": "WaitForEvent", "id": A, "opts": {"timeout": "1d"}});
-    assert_eq!(refused(&nameless), InvalidOp::Missing { op: "WaitForEvent", field: "name" });
+    assert_eq!(wrong(&nameless), InvalidOp::Missing { op: "WaitForEvent", field: "name" });
 }
 
 #[test]
@@ -147,7 +155,7 @@ fn invocations_say_what_with_what() {
     };
     assert_eq!((payload.data.get(), payload.v, timeout), ("{}", None, None));
     let nameless = json!({"op": "InvokeFunction", "id": A, "opts": {}});
-    assert_eq!(refused(&nameless), InvalidOp::Missing { op: "InvokeFunction", field: "function_id" });
+    assert_eq!(wrong(&nameless), InvalidOp::Missing { op: "InvokeFunction", field: "function_id" });
 }
 
 #[test]
@@ -167,7 +175,7 @@ fn fetches_say_what_to_request() {
     let request = fetch(json!({"url": "http://x", "body": {"a": 1}}));
     assert_eq!((request.method.as_str(), request.body.as_deref()), ("GET", Some(r#"{"a":1}"#)));
     assert_eq!(fetch(json!({"url": "http://x", "headers": [], "body": null})).body, None);
-    assert_eq!(refused(&json!({"op": "Gateway", "id": A})), InvalidOp::Missing { op: "Gateway", field: "url" });
+    assert_eq!(wrong(&json!({"op": "Gateway", "id": A})), InvalidOp::Missing { op: "Gateway", field: "url" });
 }
 
 #[test]

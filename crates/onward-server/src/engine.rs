@@ -1,0 +1,170 @@
+//! The engine as a whole: opened on a store, served, drained.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, serve::ListenerExt};
+use onward_core::{Payload, Store, StoreError};
+use onward_protocol::{
+    sdk::signing::{InvalidSigningKey, Keys, SigningKey},
+    token::{KeyRing, TokenKey},
+};
+use onward_scheduler::{Config, Hub, Parking, ParkingLimits, Scheduler, SystemClock, TaskSet};
+use onward_sqlite::SqliteStore;
+use tokio::net::TcpListener;
+
+use crate::{
+    Options, api,
+    call::Caller,
+    functions::Functions,
+    live::{Registry, Remote},
+    metrics::Metrics,
+    shared::Shared,
+};
+
+/// Why an engine does not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option is not one.
+    #[error("{0}")]
+    Option(String),
+    /// A signing key is not one.
+    #[error("a signing key is not one: {0}")]
+    SigningKey(#[from] InvalidSigningKey),
+    /// The store cannot be opened or written.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The client for calls cannot be made.
+    #[error("the client for calls cannot be made")]
+    Client(#[from] reqwest::Error),
+    /// The connection to clients failed.
+    #[error("serving failed")]
+    Serve(#[from] std::io::Error),
+}
+
+/// An engine that has opened its store and listens.
+pub struct Engine {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    address: SocketAddr,
+    sqlite: Option<SqliteStore>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the store, joins it, and listens.
+    pub async fn open(options: Options) -> Result<Self, Error> {
+        let (store, sqlite) = open_store(&options.store).await?;
+        let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
+        let keys = Keys::new(keys?);
+        let listener = TcpListener::bind(options.listen).await.map_err(|error| Error::Listen(options.listen, error))?;
+        let address = listener.local_addr()?;
+        let tokens = token_keys(&*store).await?;
+        let functions = Functions::load(&*store).await?;
+        let (hub, tasks, clock) = (Arc::new(Hub::default()), TaskSet::new(), Arc::new(SystemClock::default()));
+        let config = Config { event_retention: options.event_retention, ..Config::default() };
+        let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
+        let caller = Caller::try_new(&options)?;
+        scheduler.join().await?;
+        let shared = Arc::new(Shared {
+            store,
+            clock,
+            hub,
+            scheduler,
+            tasks,
+            parking: Parking::new(ParkingLimits::default()),
+            tokens,
+            keys,
+            caller,
+            live: Registry::default(),
+            functions,
+            metrics: Metrics::default(),
+            options,
+        });
+        Ok(Self { shared, listener, address, sqlite })
+    }
+
+    /// Where it listens.
+    pub const fn listen_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until a future ends, then drains: calls under way are waited for, and runs stay in the store.
+    pub async fn serve(self, until: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let Self { shared, listener, sqlite, .. } = self;
+        shared.scheduler.start(Arc::new(Remote(Arc::clone(&shared))));
+        let stop = shared.tasks.shutdown_token().clone();
+        let stopping = stop.clone();
+        let app: Router = api::router(Arc::clone(&shared));
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY was not set");
+            }
+        });
+        let graceful = async move {
+            until.await;
+            stopping.cancel();
+        };
+        let served = axum::serve(listener, app).with_graceful_shutdown(graceful).into_future();
+        let drain = shared.options.drain;
+        let mut served = std::pin::pin!(served);
+        let ended = tokio::select! {
+            ended = &mut served => Some(ended),
+            () = stop.cancelled() => None,
+        };
+        tracing::info!("stopping: calls under way are waited for");
+        // Why the calls first: an endpoint that is being called asks the engine for its run's state.
+        let left = shared.tasks.drain(drain).await;
+        if left > 0 {
+            tracing::warn!(left, "calls were still under way at the end of the grace period: they will be made again");
+        }
+        if ended.is_none() {
+            let _ = tokio::time::timeout(LAST_REQUESTS, served).await;
+        }
+        shared.scheduler.shutdown().await?;
+        if let Some(sqlite) = sqlite {
+            sqlite.close().await;
+        }
+        match ended {
+            Some(ended) => Ok(ended?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How long requests may take that are under way when no call is any more.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+async fn open_store(url: &str) -> Result<(Arc<dyn Store>, Option<SqliteStore>), Error> {
+    let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
+    let store = match (kind, rest) {
+        ("memory", "") => SqliteStore::in_memory()?,
+        ("sqlite", path) if !path.is_empty() => {
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, onward_sqlite::Options::new()));
+            opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??
+        }
+        ("postgres" | "postgresql", _) => {
+            return Err(Error::Option("this build has no store on PostgreSQL: give sqlite:PATH".to_owned()));
+        }
+        _ => return Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH or memory:"))),
+    };
+    Ok((Arc::new(store.clone()), Some(store)))
+}
+
+/// The key of run tokens: made once, and kept in the store.
+async fn token_keys(store: &dyn Store) -> Result<KeyRing, Error> {
+    let proposal = Payload::from(rand::random::<[u8; 32]>().to_vec());
+    let kept = store.setting("token_key", Some(proposal)).await?;
+    let secret = kept.and_then(|kept| kept.as_ref().try_into().ok());
+    let secret = secret.ok_or_else(|| Error::Option("the token key in the store is damaged".to_owned()))?;
+    KeyRing::try_new(vec![TokenKey { id: 0, secret }]).map_err(|error| Error::Option(error.to_string()))
+}
