@@ -1,5 +1,6 @@
 //! Facts from outside, and which of them a wait is for.
 
+mod dialect;
 mod fields;
 pub mod matching;
 

@@ -8,6 +8,8 @@ use cel::{
 };
 use serde_json::{Map, Value};
 
+use super::dialect::is_event;
+
 /// What an expression names of `event`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Named {
@@ -15,6 +17,8 @@ pub(super) struct Named {
     fields: BTreeSet<String>,
     /// More than fields of `event.data`, such as `event.data` itself.
     whole: bool,
+    /// Anything of it at all.
+    any: bool,
 }
 
 impl Named {
@@ -23,6 +27,11 @@ impl Named {
         let mut named = Self::default();
         named.walk(expression);
         named
+    }
+
+    /// Whether nothing of the request need be kept.
+    pub(super) const fn is_nothing(&self) -> bool {
+        !self.any
     }
 
     /// Whether the whole request must be kept.
@@ -44,8 +53,7 @@ impl Named {
 
     fn walk(&mut self, expression: &IdedExpr) {
         match &expression.expr {
-            Expr::Ident(name) => self.whole |= name == "event",
-            Expr::Select(_) => self.path(expression, Vec::new()),
+            Expr::Ident(_) | Expr::Select(_) => self.path(expression, Vec::new()),
             Expr::Call(call) => {
                 let indexes = call.func_name == operators::INDEX || call.func_name == operators::OPT_INDEX;
                 if let ([operand, key], true) = (call.args.as_slice(), indexes)
@@ -75,11 +83,15 @@ impl Named {
             from = &select.operand;
         }
         match &from.expr {
-            Expr::Ident(name) if name == "event" => match fields.as_slice() {
-                [.., field, data] if data == "data" => drop(self.fields.insert(field.clone())),
-                [.., name] if name == "name" => {}
-                _ => self.whole = true,
-            },
+            Expr::Ident(name) if is_event(name) => {
+                self.any = true;
+                match fields.as_slice() {
+                    [.., field, data] if data == "data" => drop(self.fields.insert(field.clone())),
+                    [.., name] if name == "name" => {}
+                    _ => self.whole = true,
+                }
+            }
+            Expr::Ident(_) => {}
             _ => self.walk(from),
         }
     }
@@ -97,14 +109,15 @@ impl Named {
 
 #[cfg(test)]
 mod tests {
+    use cel::parser::PrattParser;
     use serde_json::json;
 
     use super::Named;
 
     fn kept(expression: &str) -> String {
-        let program = cel::Program::compile(expression).unwrap();
+        let parsed = PrattParser::new().parse(expression).unwrap();
         let event = json!({ "name": "n", "data": { "a": 1, "b": { "c": 2 }, "secret": 3 } });
-        Named::of(program.expression()).keep(event).to_string()
+        Named::of(&parsed).keep(event).to_string()
     }
 
     #[test]
@@ -120,9 +133,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_apart_is_kept_whole() {
-        for expression in
-            ["event == async", "event.data == async.data", "event.data[async.key] == 1", "event['data'] == 1"]
-        {
+        for expression in [
+            "event == async",
+            ".event == async",
+            "event.data == async.data",
+            "event.data[async.key] == 1",
+            "event['data'] == 1",
+        ] {
             assert!(kept(expression).contains("secret"), "{expression}");
         }
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::fields::Named;
+use super::dialect::Program;
 
 /// Which events a waiter waits for: those of a name whose field has a value and for which an expression holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,11 @@ pub struct MatchValue {
 }
 
 /// A CEL expression with what it may compare against.
+///
+/// What is missing is null, and null equals null only: `async.data.a == event.data.a` holds where neither has an `a`.
+/// `<`, `<=`, `>` and `>=` are false where the two have no order, and numbers compare as numbers, whatever their types.
+/// `&&`, `||`, `!` and `?:` take any value: null, `false`, 0 and empty text are false, all else is true. An expression
+/// that fails, takes too long or is not a boolean in the end is not true.
 #[derive(Clone, PartialEq)]
 pub struct When {
     /// The expression; `event` is the run's own request, `async` the event that came.
@@ -71,35 +76,24 @@ impl When {
             let shown = expression.chars().take(64).collect();
             return Err(invalid(shown, "it is longer than 4,096 bytes".to_owned()));
         }
-        match cel::Program::compile(&expression) {
+        match Program::compile(&expression) {
             Ok(program) => {
-                let named = Named::of(program.expression());
-                let names_event = program.references().variables().contains(&"event");
-                let event = if names_event { named.keep(event) } else { Value::Null };
+                let named = program.named();
+                let event = if named.is_nothing() { Value::Null } else { named.keep(event) };
                 Ok(Self { expression, event })
             }
-            Err(error) => {
-                let reason = error.to_string().lines().next().unwrap_or("it does not parse").to_owned();
-                Err(invalid(expression, reason))
-            }
+            Err(reason) => Err(invalid(expression, reason)),
         }
     }
 
     /// Whether the whole request is kept: where the expression names more of `event` than fields of `event.data`.
     pub fn keeps_whole(&self) -> bool {
-        compiled(&self.expression).is_some_and(|program| Named::of(program.expression()).is_whole())
+        compiled(&self.expression).is_some_and(|program| program.named().is_whole())
     }
 
-    /// Whether the expression is true of an event. One that fails or is not a boolean is not.
+    /// Whether the expression is true of an event. One that fails, takes too long or is not a boolean is not.
     pub fn holds(&self, event: &Value) -> bool {
-        let Some(program) = compiled(&self.expression) else { return false };
-        let mut context = cel::Context::default();
-        if context.add_variable("event", &self.event).is_err() || context.add_variable("async", event).is_err() {
-            return false;
-        }
-        // Why: one expression must not take the store down with it.
-        let executed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| program.execute(&context)));
-        matches!(executed, Ok(Ok(cel::Value::Bool(true))))
+        compiled(&self.expression).is_some_and(|program| program.holds(&self.event, event))
     }
 }
 
@@ -137,15 +131,15 @@ pub fn text_of(value: &Value) -> Option<String> {
 const COMPILED_MAX: usize = 256;
 
 /// The compiled form of an expression, kept by the thread: an event may meet thousands of waiters with the same one.
-fn compiled(expression: &str) -> Option<Rc<cel::Program>> {
+fn compiled(expression: &str) -> Option<Rc<Program>> {
     thread_local! {
-        static COMPILED: RefCell<BTreeMap<String, Rc<cel::Program>>> = const { RefCell::new(BTreeMap::new()) };
+        static COMPILED: RefCell<BTreeMap<String, Rc<Program>>> = const { RefCell::new(BTreeMap::new()) };
     }
     COMPILED.with_borrow_mut(|programs| {
         if let Some(program) = programs.get(expression) {
             return Some(Rc::clone(program));
         }
-        let program = Rc::new(cel::Program::compile(expression).ok()?);
+        let program = Rc::new(Program::compile(expression).ok()?);
         if programs.len() >= COMPILED_MAX {
             programs.clear();
         }

@@ -89,6 +89,11 @@ impl<T> WaitForEvent<'_, T> {
 
     /// Only an event counts for which this CEL expression is true. `event` is the run's own request (its query and
     /// JSON body under `event.data`), `async` is the event that came: `async.data.total > event.data.limit`.
+    ///
+    /// What is missing is null: it equals null alone, and is neither less nor greater than anything. So
+    /// `async.data.id == event.data.id` also holds where neither has an `id`. Numbers compare as numbers, whatever
+    /// their types. `&&`, `||`, `!` and `?:` take null, `false`, 0 and empty text for false, and all else for true. An
+    /// expression that fails, takes too long or is not a boolean in the end lets no event through.
     pub fn when(mut self, expression: impl Into<String>) -> Self {
         self.options.when = Some(expression.into());
         self
