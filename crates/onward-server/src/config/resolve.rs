@@ -1,0 +1,196 @@
+//! From what was given to what holds: every value is read, and combinations are checked.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use onward_server::{
+    observe::LogFormat,
+    options::{Limits, Mode, Options, Origins, Retry},
+};
+
+use super::{
+    Config, Raw, defaults,
+    problem::{ConfigError, Problem, Source},
+    value,
+};
+
+/// Reads one value after the other and collects what is wrong.
+struct Reader {
+    raw: Raw,
+    mode: Mode,
+    sources: BTreeMap<&'static str, Source>,
+}
+
+pub(super) fn resolve(mode: Mode, raw: Raw) -> Result<Config, ConfigError> {
+    let mut reader = Reader { raw, mode, sources: BTreeMap::new() };
+    let default = defaults(mode);
+    let options = reader.options(&default);
+    let config = Config {
+        log_format: reader.one("log-format", LogFormat::Text, value::log_format),
+        log: reader.one("log", "info".to_owned(), value::log),
+        otlp_endpoint: reader.one("otlp-endpoint", None, |text| value::url(text).map(Some)),
+        file: reader.raw.file.take(),
+        options,
+        sources: reader.sources,
+    };
+    if reader.raw.problems.is_empty() { Ok(config) } else { Err(ConfigError(reader.raw.problems)) }
+}
+
+impl Reader {
+    fn options(&mut self, default: &Options) -> Options {
+        let host = self.one("host", default.listen.ip(), value::host);
+        let port = self.one("port", default.listen.port(), value::port);
+        Options {
+            mode: self.mode,
+            listen: SocketAddr::new(host, port),
+            store: self.one("store", default.store.clone(), value::store),
+            signing_keys: self.keys("signing-key", value::signing_key),
+            event_keys: self.keys("event-key", value::event_key),
+            retry: self.retry(default.retry),
+            origins: Origins {
+                only: self.list("allow-origin", value::origin),
+                private: self.one("allow-private", default.origins.private, value::switch),
+            },
+            output: self.one("output", default.output, value::output),
+            retention: self.one("retention", default.retention, value::duration),
+            event_retention: self.one("event-retention", default.event_retention, value::duration),
+            token_lifetime: self.one("token-lifetime", default.token_lifetime, value::duration),
+            first_request_lease: self.one("first-request-lease", default.first_request_lease, value::duration),
+            reentry_timeout: self.one("reentry-timeout", default.reentry_timeout, value::duration),
+            drain: self.one("drain", default.drain, value::duration_or_zero),
+            limits: self.limits(&default.limits),
+        }
+    }
+
+    fn limits(&mut self, default: &Limits) -> Limits {
+        let mut limits = Limits {
+            checkpoint_bytes: self.one("limit-checkpoint-bytes", default.checkpoint_bytes, value::size),
+            reply_bytes: self.one("limit-reply-bytes", default.reply_bytes, value::size),
+            event_bytes: self.one("limit-event-bytes", default.event_bytes, value::size),
+            events: self.one("limit-events", default.events, value::count),
+            steps: self.one("limit-steps", default.steps, value::count),
+            chunk_bytes: self.one("limit-chunk-bytes", default.chunk_bytes, value::size),
+            stream_bytes: self.one("limit-stream-bytes", default.stream_bytes, value::size),
+            reentries: self.one("limit-reentries", default.reentries, value::count),
+            reentries_per_origin: self.one("limit-reentries-per-origin", default.reentries_per_origin, value::count),
+        };
+        // A default gives way to what was said.
+        if self.is_default("limit-chunk-bytes") {
+            limits.chunk_bytes = limits.chunk_bytes.min(limits.stream_bytes);
+        }
+        if self.is_default("limit-reentries-per-origin") {
+            limits.reentries_per_origin = limits.reentries_per_origin.min(limits.reentries);
+        }
+        if limits.chunk_bytes > limits.stream_bytes {
+            self.clash("limit-chunk-bytes", "limit-stream-bytes", "a chunk may be larger than a stream");
+        }
+        if limits.reentries_per_origin > limits.reentries {
+            self.clash("limit-reentries-per-origin", "limit-reentries", "one origin may have more calls than all have");
+        }
+        limits
+    }
+
+    /// Reads one value, and notes where it comes from.
+    fn one<T>(&mut self, name: &'static str, default: T, read: impl Fn(&str) -> Result<T, String>) -> T {
+        let Some(given) = self.raw.get(name) else {
+            self.sources.insert(name, Source::Default(self.mode));
+            return default;
+        };
+        let (source, value) = (given.source.clone(), given.values.first().map(|text| read(text)));
+        self.sources.insert(name, source.clone());
+        match value {
+            Some(Ok(value)) => value,
+            // With a problem no value is used, so any will do.
+            Some(Err(what)) => {
+                self.raw.problems.push(Problem::new(&source, what));
+                default
+            }
+            None => default,
+        }
+    }
+
+    /// Reads every value of a list.
+    fn list<T>(&mut self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(given) = self.raw.get(name).cloned() else {
+            self.sources.insert(name, Source::Default(self.mode));
+            return Vec::new();
+        };
+        self.sources.insert(name, given.source.clone());
+        let read =
+            |text: &String| read(text).map_err(|what| self.raw.problems.push(Problem::new(&given.source, what))).ok();
+        given.values.iter().filter_map(read).collect()
+    }
+
+    /// Keys: users' requests are not served without.
+    fn keys(&mut self, name: &'static str, read: impl Fn(&str) -> Result<String, String>) -> Vec<String> {
+        let keys = self.list(name, read);
+        let given = self.raw.get(name).is_some_and(|given| !given.values.is_empty());
+        if self.mode == Mode::Start && !given {
+            let (variable, key) = (format!("ONWARD_{}", name.replace('-', "_").to_uppercase()), name.replace('-', "_"));
+            let app = variable.replace("ONWARD", "INNGEST");
+            self.raw.problems.push(Problem::missing(format!(
+                "there is no {}: make one with `openssl rand -hex 32`, give it with {variable}, --{name} or {key} in the \
+                 file, and give the same to your app as {app}; or use `onward dev`, which needs none",
+                name.replace('-', " "),
+            )));
+        }
+        keys
+    }
+
+    /// Always as long or in growing steps: of two that contradict each other the source of higher rank is heard.
+    fn retry(&mut self, default: Retry) -> Retry {
+        let rank = |name| self.raw.get(name).map(|given| given.source.rank());
+        let (interval, bounds) = (rank("retry-interval"), rank("retry-min").max(rank("retry-max")));
+        if interval.is_some() && interval == bounds {
+            let bound = if rank("retry-min") == bounds { "retry-min" } else { "retry-max" };
+            self.note("retry-interval");
+            self.note(bound);
+            self.clash("retry-interval", bound, "either retries are evenly spaced or they grow apart");
+            return default;
+        }
+        match default {
+            Retry::Every(every) if interval >= bounds => self.every(every),
+            _ if interval > bounds => self.every(Duration::ZERO),
+            _ => self.between(default),
+        }
+    }
+
+    fn every(&mut self, default: Duration) -> Retry {
+        Retry::Every(self.one("retry-interval", default, value::duration))
+    }
+
+    fn between(&mut self, default: Retry) -> Retry {
+        let (min, max) = match (default, Options::new(Mode::Start).retry) {
+            (Retry::Between(min, max), _) | (_, Retry::Between(min, max)) => (min, max),
+            (Retry::Every(every), _) => (every, every),
+        };
+        let min = self.one("retry-min", min, value::duration);
+        let max = self.one("retry-max", max, value::duration);
+        if min > max {
+            self.clash("retry-min", "retry-max", "the shortest wait is longer than the longest");
+        }
+        Retry::Between(min, max)
+    }
+
+    fn is_default(&self, name: &str) -> bool {
+        self.raw.get(name).is_none()
+    }
+
+    /// Notes where a value comes from that is not read.
+    fn note(&mut self, name: &'static str) {
+        if let Some(given) = self.raw.get(name) {
+            self.sources.insert(name, given.source.clone());
+        }
+    }
+
+    /// Two values that cannot both hold.
+    fn clash(&mut self, one: &str, other: &str, what: &str) {
+        let source = |name| {
+            self.sources.get(name).map_or_else(String::new, |source: &Source| match source {
+                Source::Default(_) => format!("{name} ({source})"),
+                _ => source.to_string(),
+            })
+        };
+        let both = format!("{} and {}", source(one), source(other));
+        self.raw.problems.push(Problem::new(&both, format_args!("{what}; change one of them or take it out")));
+    }
+}
