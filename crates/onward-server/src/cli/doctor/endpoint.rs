@@ -1,0 +1,114 @@
+//! Checks of an endpoint: is it found, may it be called, and does the SDK answer?
+
+use std::net::{IpAddr, SocketAddr};
+
+use onward_server::options::Origins;
+use reqwest::Url;
+
+use super::Finding;
+use crate::cli::{
+    api,
+    output::{chain, plain},
+};
+
+/// A run that there is not: with its id the SDK takes the call for an engine's, and starts no run of its own.
+const NO_RUN: &str = "00000000000000000000000000";
+
+pub(super) async fn check(text: &str, origins: &Origins) -> Vec<Finding> {
+    let url = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+        _ => {
+            return vec![Finding::bad(
+                "endpoint",
+                format!("{text:?} is not a URL; give one as https://app.example/api"),
+            )];
+        }
+    };
+    let addresses = match resolve(&url).await {
+        Ok(addresses) => addresses,
+        Err(why) => return vec![Finding::bad("endpoint", why)],
+    };
+    let listed = addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ");
+    let mut findings = vec![Finding::good("endpoint", format!("it is found at {listed}"))];
+    if let Some(refused) = refused(&url, &addresses, origins) {
+        findings.push(refused);
+    }
+    findings.push(answer(url).await);
+    findings
+}
+
+async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, String> {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(80);
+    let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
+    match found.map(Vec::from_iter) {
+        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
+        Ok(_) => Err(format!("{host} has no address; check its name")),
+        Err(error) => Err(format!("{host} is not found ({error}); check its name and this machine's DNS")),
+    }
+}
+
+/// Why the engine would not call it.
+fn refused(url: &Url, addresses: &[SocketAddr], origins: &Origins) -> Option<Finding> {
+    let origin = url.origin().ascii_serialization();
+    if !origins.only.is_empty() && !origins.only.contains(&origin) {
+        return Some(Finding::bad("endpoint", format!("it is not called: add --allow-origin {origin}")));
+    }
+    let private = addresses.iter().find(|address| is_private(address.ip()))?;
+    (!origins.private).then(|| {
+        let what = format!("it is not called, as {} is not public", private.ip());
+        Finding::bad("endpoint", format!("{what}; if that is meant, add --allow-private"))
+    })
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            // 100.64.0.0/10 is shared by a carrier's customers.
+            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0b1100_0000 == 64;
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || is_shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    }
+}
+
+async fn answer(url: Url) -> Finding {
+    let client = match api::client(&url) {
+        Ok(client) => client,
+        Err(why) => return Finding::bad("endpoint", format!("it cannot be called: {why:?}")),
+    };
+    let request = client.get(url).header("x-run-id", NO_RUN).header("x-inngest-signature", "t=0&s=0");
+    match request.send().await {
+        Ok(response) => match response.headers().get("x-inngest-sdk") {
+            Some(sdk) => {
+                let sdk = plain(&String::from_utf8_lossy(sdk.as_bytes()));
+                Finding::good("endpoint", format!("it answers, with the SDK {sdk}"))
+            }
+            None => {
+                let what = format!("it answers {} without the SDK's headers", response.status().as_u16());
+                Finding::warning("endpoint", format!("{what}; is the handler wrapped, and no login or proxy in front?"))
+            }
+        },
+        Err(error) => {
+            let why = chain(&error.without_url());
+            Finding::bad("endpoint", format!("it does not answer ({why}); is it running, and reachable from here?"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for private in
+            ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "::1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0"]
+        {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+        }
+        for public in ["1.1.1.1", "100.128.0.1", "2606:4700::1111"] {
+            assert!(!is_private(public.parse().unwrap()), "{public}");
+        }
+    }
+}

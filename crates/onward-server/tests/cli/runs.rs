@@ -1,0 +1,134 @@
+//! `runs`: what the engine is asked, and what of its answer is shown.
+
+use expect_test::expect;
+use serde_json::json;
+
+use crate::support::{Fake, Place};
+
+const RUN: &str = "01M8ABCDEFGHJKMNPQRSTVWXYZ";
+
+#[tokio::test]
+async fn runs_are_listed_in_a_table() {
+    let runs = json!({ "data": [
+        { "run_id": RUN, "endpoint": "https://app.example/checkout", "status": "failed",
+          "run_started_at": "2026-11-24T11:13:24.123Z", "ended_at": "2026-11-24T11:13:25Z" },
+        { "run_id": "01M8", "endpoint": "https://app.example/\u{1b}[31m", "status": "running",
+          "run_started_at": "2026-11-24T11:13:23Z", "ended_at": null },
+    ], "next": "01M8" });
+    let engine = Fake::new(200, &runs.to_string()).await;
+    let args = ["runs", "list", "--url", &engine.url, "--status", "failed", "--endpoint", "a&b", "--limit", "2"];
+    let said = Place::new().run(&args).await;
+    assert_eq!((said.code, said.err.as_str()), (0, "there are more: add --before 01M8\n"));
+    expect![[r#"
+        RUN                         STATUS   STARTED              ENDED                ENDPOINT
+        01M8ABCDEFGHJKMNPQRSTVWXYZ  failed   2026-11-24 11:13:24  2026-11-24 11:13:25  https://app.example/checkout
+        01M8                        running  2026-11-24 11:13:23  -                    https://app.example/\u{1b}[31m
+    "#]]
+    .assert_eq(&said.out);
+    let asked = engine.asked();
+    assert_eq!(asked.what, "GET /v1/runs?limit=2&status=failed&endpoint=a%26b");
+    assert_eq!(asked.authorization, None);
+}
+
+#[tokio::test]
+async fn no_runs_are_said_to_be_none() {
+    let engine = Fake::new(200, r#"{"data":[],"next":null}"#).await;
+    let said = Place::new().with("ONWARD_URL", &engine.url).run(&["runs", "list", "--before", RUN]).await;
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", "no runs\n"));
+    assert_eq!(engine.asked().what, format!("GET /v1/runs?limit=20&before={RUN}"));
+}
+
+#[tokio::test]
+async fn a_script_gets_the_answer_as_it_is() {
+    let engine = Fake::new(200, r#"{"data":[],"next":null}"#).await;
+    let said = Place::new().run(&["runs", "list", "--json", "--url", &engine.url]).await;
+    assert_eq!(said.json(), json!({ "data": [], "next": null }));
+}
+
+#[tokio::test]
+async fn a_run_is_shown_with_its_steps_and_output() {
+    let run = json!({ "data": {
+        "run_id": RUN, "endpoint": "https://app.example/checkout", "status": "completed",
+        "run_started_at": "2026-11-24T11:13:24.123Z", "ended_at": "2026-11-24T11:13:25Z",
+        "output": { "paid": true },
+        "steps": [
+            { "id": "charge", "kind": "run", "status": "completed", "attempts": 2, "due_at": null, "error": null },
+            { "id": "pause", "kind": "sleep", "status": "waiting", "attempts": 0,
+              "due_at": "2026-11-25T00:00:00Z", "error": { "name": "Error", "message": "no\nmoney" } },
+        ],
+    } });
+    let engine = Fake::new(200, &run.to_string()).await;
+    let place = Place::new().with("ONWARD_SIGNING_KEY", "signkey-prod-abab,cdcd");
+    let said = place.run(&["runs", "show", RUN, "--url", &engine.url]).await;
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    expect![[r#"
+        run       01M8ABCDEFGHJKMNPQRSTVWXYZ
+        endpoint  https://app.example/checkout
+        status    completed
+        started   2026-11-24 11:13:24
+        ended     2026-11-24 11:13:25
+
+        STEP    KIND   STATUS     ATTEMPTS  DUE                  ERROR
+        charge  run    completed  2         -                    -
+        pause   sleep  waiting    0         2026-11-25 00:00:00  no\nmoney
+
+        output
+          {
+            "paid": true
+          }
+    "#]]
+    .assert_eq(&said.out);
+    let asked = engine.asked();
+    assert_eq!(asked.what, format!("GET /v1/runs/{RUN}"));
+    assert_eq!(asked.authorization.as_deref(), Some("Bearer signkey-prod-abab"));
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_and_retried() {
+    for (command, what, words) in [
+        ("cancel", format!("DELETE /v1/runs/{RUN}"), format!("cancelled {RUN}\n")),
+        ("retry", format!("POST /v1/runs/{RUN}/retry"), format!("{RUN} is retried\n")),
+    ] {
+        let engine = Fake::new(204, "").await;
+        // The engine may be below a path.
+        let url = format!("{}/onward/", engine.url);
+        let said = Place::new().run(&["runs", command, RUN, "--url", &url, "--signing-key", "abab"]).await;
+        assert_eq!((said.code, said.out), (0, words), "{}", said.err);
+        let asked = engine.asked();
+        assert_eq!(asked.what.replace("/onward", ""), what);
+        assert_eq!(asked.authorization.as_deref(), Some("Bearer abab"));
+    }
+}
+
+#[tokio::test]
+async fn an_id_never_leaves_its_place_in_the_address() {
+    let engine = Fake::new(404, r#"{"error":"no such run","status":404}"#).await;
+    let said = Place::new().run(&["runs", "show", "../events?x", "--url", &engine.url]).await;
+    assert_eq!((said.code, said.err.as_str()), (1, "onward: the engine refused (404): no such run\n"));
+    assert_eq!(engine.asked().what, "GET /v1/runs/..%2Fevents%3Fx");
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let engine = Fake::new(401, r#"{"error":"not authorized","status":401}"#).await;
+    let said = Place::new().run(&["runs", "list", "--url", &engine.url]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("not authorized; give the engine's signing key with --signing-key"), "{}", said.err);
+    let other = Fake::new(200, "<html>").await;
+    let said = Place::new().run(&["runs", "list", "--url", &other.url]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("is not of an engine; check --url"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_missed_by_name() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let said = Place::new().run(&["runs", "list", "--url", &url]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains(&url) && said.err.contains("is it running?"), "{}", said.err);
+    let said = Place::new().with("ONWARD_URL", "localhost").run(&["runs", "list"]).await;
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("variable ONWARD_URL: \"localhost\" is not a URL"), "{}", said.err);
+}
