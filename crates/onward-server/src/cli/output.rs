@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+pub(super) use onward_server::observe::plain;
 use serde_json::Value;
 
 use crate::config::ConfigError;
@@ -75,13 +76,4 @@ pub(super) fn say_json(value: &Value) {
 /// Says something to a person.
 pub(super) fn note(text: &str) {
     let _ = writeln!(stderr().lock(), "{text}");
-}
-
-/// Text of unknown origin without what a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
-    }
-    plain
 }

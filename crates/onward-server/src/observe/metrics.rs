@@ -1,0 +1,181 @@
+//! Metrics, as Prometheus scrapes them.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+/// The content type of [`Metrics::render`].
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// From a fast endpoint to one that takes hours.
+const REENTRY_SECONDS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+/// From a fast disk to one that is in trouble.
+const CHECKPOINT_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// What the engine counts. Counting takes no lock that is held for long; labels come from closed sets.
+///
+/// ```
+/// use onward_server::observe::Metrics;
+///
+/// let metrics = Metrics::new();
+/// metrics.run_started();
+/// assert!(metrics.render().contains("onward_runs_started_total 1\n"));
+/// ```
+pub struct Metrics {
+    registry: Registry,
+    runs_started: Counter,
+    runs_finished: Family<Status, Counter>,
+    steps_finished: Family<Step, Counter>,
+    reentries: Family<Outcome, Counter>,
+    reentry_seconds: Histogram,
+    checkpoints: Family<Outcome, Counter>,
+    checkpoint_seconds: Histogram,
+    events_accepted: Counter,
+    live_runs: Gauge<i64, AtomicI64>,
+    streams_open: Gauge<i64, AtomicI64>,
+    timer_lateness_max: Gauge<f64, AtomicU64>,
+    timer_lateness_mean: Gauge<f64, AtomicU64>,
+}
+
+/// What is measured when it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// Runs that have not ended.
+    pub live_runs: usize,
+    /// Streams that are being read.
+    pub streams_open: usize,
+    /// How late the latest timer fired.
+    pub timer_lateness_max: Duration,
+    /// How late timers fired on average.
+    pub timer_lateness_mean: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Step {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("onward"),
+            runs_started: Counter::default(),
+            runs_finished: Family::default(),
+            steps_finished: Family::default(),
+            reentries: Family::default(),
+            reentry_seconds: Histogram::new(REENTRY_SECONDS),
+            checkpoints: Family::default(),
+            checkpoint_seconds: Histogram::new(CHECKPOINT_SECONDS),
+            events_accepted: Counter::default(),
+            live_runs: Gauge::default(),
+            streams_open: Gauge::default(),
+            timer_lateness_max: Gauge::default(),
+            timer_lateness_mean: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// The one place where they are named. What is registered is shared with the fields.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("runs_started", "Runs that began", self.runs_started.clone());
+        registry.register("runs_finished", "Runs that ended, by how", self.runs_finished.clone());
+        registry.register("steps_finished", "Steps that ended, by kind and how", self.steps_finished.clone());
+        registry.register("reentries", "Calls of endpoints, by how they ended", self.reentries.clone());
+        let seconds = || Unit::Seconds;
+        let reentry = self.reentry_seconds.clone();
+        registry.register_with_unit("reentry", "How long endpoints took to answer a call", seconds(), reentry);
+        registry.register("checkpoints", "Checkpoints that were taken, by how that ended", self.checkpoints.clone());
+        let checkpoint = self.checkpoint_seconds.clone();
+        registry.register_with_unit("checkpoint", "How long checkpoints took to be on disk", seconds(), checkpoint);
+        registry.register("events_accepted", "Events that were taken", self.events_accepted.clone());
+        registry.register("live_runs", "Runs that have not ended", self.live_runs.clone());
+        registry.register("streams_open", "Streams that are being read", self.streams_open.clone());
+        let (max, mean) = (self.timer_lateness_max.clone(), self.timer_lateness_mean.clone());
+        registry.register_with_unit("timer_lateness_max", "How late the latest timer fired", seconds(), max);
+        registry.register_with_unit("timer_lateness_mean", "How late timers fired on average", seconds(), mean);
+    }
+
+    /// A run began.
+    pub fn run_started(&self) {
+        self.runs_started.inc();
+    }
+
+    /// A run ended.
+    pub fn run_finished(&self, status: &'static str) {
+        self.runs_finished.get_or_create(&Status { status }).inc();
+    }
+
+    /// A step ended.
+    pub fn step_finished(&self, kind: &'static str, outcome: &'static str) {
+        self.steps_finished.get_or_create(&Step { kind, outcome }).inc();
+    }
+
+    /// A call of an endpoint ended.
+    pub fn reentry(&self, result: &'static str, took: Duration) {
+        self.reentries.get_or_create(&Outcome { result }).inc();
+        self.reentry_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A checkpoint was taken, or not.
+    pub fn checkpoint(&self, result: &'static str, took: Duration) {
+        self.checkpoints.get_or_create(&Outcome { result }).inc();
+        self.checkpoint_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Events were taken.
+    pub fn events_accepted(&self, count: u64) {
+        self.events_accepted.inc_by(count);
+    }
+
+    /// What was measured just now; to be called before [`render`](Self::render).
+    pub fn measured(&self, levels: &Levels) {
+        self.live_runs.set(i64::try_from(levels.live_runs).unwrap_or(i64::MAX));
+        self.streams_open.set(i64::try_from(levels.streams_open).unwrap_or(i64::MAX));
+        self.timer_lateness_max.set(levels.timer_lateness_max.as_secs_f64());
+        self.timer_lateness_mean.set(levels.timer_lateness_mean.as_secs_f64());
+    }
+
+    /// All of it, as text of the type [`METRICS_TYPE`].
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
