@@ -15,10 +15,12 @@ use onward_protocol::sdk::{
 };
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{Instrument, Span};
 
 pub(crate) use self::reach::{Reach, Refused};
 use crate::{
     live::Live,
+    observe::trace,
     options::{Limits, Options},
     plan::{Call, Unit},
     record::Target,
@@ -94,8 +96,13 @@ struct Wire {
 /// Makes a call and tells the run of its answer.
 pub(crate) async fn make(live: Arc<Live>, call: Call) {
     let began = tokio::time::Instant::now();
+    let span = tracing::info_span!(target: "onward::run", "re-entry", run_id = %live.run_id, endpoint = %live.endpoint,
+        attempt = call.attempt.0);
+    if let Some(traceparent) = &live.origin.traceparent {
+        trace::set_parent(&span, traceparent);
+    }
     let answer = tokio::select! {
-        answer = ask(&live, call) => answer,
+        answer = ask(&live, call).instrument(span.clone()) => answer,
         () = live.over() => return,
     };
     let result = match &answer {
@@ -247,7 +254,7 @@ fn headers(live: &Live, call: Call, version: i32, method: &str, body: &str) -> O
     put("x-request-id", &format!("{}.{:08x}", live.run_id, rand::random::<u32>()))?;
     put("x-inngest-generation-id", &call.attempt.0.to_string())?;
     put("x-inngest-server-kind", kind)?;
-    if let Some(traceparent) = &live.origin.traceparent {
+    if let Some(traceparent) = trace::traceparent(&Span::current()).as_ref().or(live.origin.traceparent.as_ref()) {
         put("traceparent", traceparent)?;
     }
     Some(headers)

@@ -17,7 +17,7 @@ use crate::{
     call::Caller,
     functions::Functions,
     live::{Registry, Remote},
-    metrics::Metrics,
+    observe::Metrics,
     shared::Shared,
 };
 
@@ -86,7 +86,8 @@ impl Engine {
             caller,
             live: Registry::default(),
             functions,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(),
+            streams_open: Arc::default(),
             options,
         });
         Ok(Self { shared, listener, address, sqlite })

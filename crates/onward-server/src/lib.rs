@@ -9,7 +9,7 @@ mod call;
 mod engine;
 mod functions;
 mod live;
-mod metrics;
+pub mod observe;
 pub mod options;
 mod plan;
 mod record;

@@ -13,7 +13,7 @@ use crate::{
     call::Caller,
     functions::Functions,
     live::Registry,
-    metrics::Metrics,
+    observe::Metrics,
     options::{Options, Retry},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) live: Registry,
     pub(crate) functions: Functions,
     pub(crate) metrics: Metrics,
+    /// How many streams are being read.
+    pub(crate) streams_open: Arc<()>,
 }
 
 impl Shared {

@@ -34,7 +34,6 @@ const BEHIND_MAX: Duration = Duration::from_secs(3600);
 
 /// `POST /v1/checkpoint`: begins a run. The same again is the same run.
 pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
-    let began = tokio::time::Instant::now();
     authorize(&shared, request.headers())?;
     let (is_base64, traceparent) = (is_base64(request.headers()), traceparent(request.headers()));
     let limits = shared.options.limits;
@@ -62,7 +61,6 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
         parent: None,
     };
     report(&shared, run_id, Some((new, origin)), ops).await?;
-    shared.metrics.checkpoint(began.elapsed());
     let token = shared.token(run_id);
     let data = json!({
         "fn_id": endpoint.as_str(),
@@ -80,14 +78,12 @@ pub(super) async fn steps(
     Path(run): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let began = tokio::time::Instant::now();
     authorize(&shared, request.headers())?;
     let run_id = run_id(&run)?;
     let limits = shared.options.limits;
     let body = read(request, limits.checkpoint_bytes).await?;
     let ops = parse_steps(&body, limits.steps).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     report(&shared, run_id, None, ops).await?;
-    shared.metrics.checkpoint(began.elapsed());
     Ok(json(&json!({ "data": {} })))
 }
 
@@ -101,8 +97,21 @@ fn check(shared: &Shared, event: &onward_protocol::sdk::checkpoint::HttpRequestE
     })
 }
 
-/// Takes a report, wherever its run is.
+/// Takes a report, and counts it.
 async fn report(
+    shared: &Arc<Shared>,
+    run_id: RunId,
+    first: Option<(NewRun, Origin)>,
+    ops: Vec<Op>,
+) -> Result<(), Refusal> {
+    let began = tokio::time::Instant::now();
+    let taken = take(shared, run_id, first, ops).await;
+    shared.metrics.checkpoint(if taken.is_ok() { "taken" } else { "refused" }, began.elapsed());
+    taken
+}
+
+/// Takes a report, wherever its run is.
+async fn take(
     shared: &Arc<Shared>,
     run_id: RunId,
     first: Option<(NewRun, Origin)>,

@@ -58,10 +58,10 @@ async fn accept(shared: &Shared, key: &str, request: Request) -> Result<Vec<Stri
     for event in &events {
         functions::start(shared, event).await.map_err(|error| refused(&error))?;
     }
-    let count = events.len();
+    let count = events.len() as u64;
     let woken = shared.store.send_events(events, now).await.map_err(|error| refused(&error))?;
     shared.scheduler.woken(&woken);
-    shared.metrics.events(count);
+    shared.metrics.events_accepted(count);
     Ok(ids)
 }
 

@@ -1,5 +1,7 @@
 //! What the engine says of itself.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::State,
@@ -9,7 +11,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{Engine, authorize, json, refusal::Refusal};
-use crate::options::Mode;
+use crate::{
+    observe::{Levels, METRICS_TYPE},
+    options::Mode,
+};
 
 /// `GET /health`: whether the engine takes requests.
 pub(super) async fn health(State(shared): Engine) -> Response {
@@ -22,10 +27,15 @@ pub(super) async fn health(State(shared): Engine) -> Response {
 
 /// `GET /metrics`: figures for Prometheus.
 pub(super) async fn metrics(State(shared): Engine) -> Response {
-    let text = shared.metrics.render(shared.live.len(), shared.scheduler.stats());
-    let mut response = Response::new(Body::from(text));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let late = shared.scheduler.stats();
+    shared.metrics.measured(&Levels {
+        live_runs: shared.live.len(),
+        streams_open: Arc::strong_count(&shared.streams_open) - 1,
+        timer_lateness_max: late.lateness_max,
+        timer_lateness_mean: late.lateness_mean,
+    });
+    let mut response = Response::new(Body::from(shared.metrics.render()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
     response
 }
 

@@ -65,7 +65,8 @@ pub(super) async fn stream(
 struct Connection {
     reader: Reader,
     head: Option<String>,
-    _open: crate::metrics::Open,
+    /// Counts it among the streams that are being read.
+    _open: Arc<()>,
 }
 
 fn bytes(
@@ -83,7 +84,7 @@ fn bytes(
     let connection = Connection {
         reader: reader.until(shared.tasks.shutdown_token().clone()),
         head: Some(format!("{HEARTBEAT}{metadata}")),
-        _open: shared.metrics.stream_opened(),
+        _open: Arc::clone(&shared.streams_open),
     };
     stream::unfold(connection, async |mut connection| {
         let text = connection.next().await?;

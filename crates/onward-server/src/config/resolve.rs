@@ -56,6 +56,7 @@ impl Reader {
             token_lifetime: self.one("token-lifetime", default.token_lifetime, value::duration),
             first_request_lease: self.one("first-request-lease", default.first_request_lease, value::duration),
             reentry_timeout: self.one("reentry-timeout", default.reentry_timeout, value::duration),
+            hold: self.one("hold", default.hold, value::duration),
             drain: self.one("drain", default.drain, value::duration_or_zero),
             limits: self.limits(&default.limits),
         }

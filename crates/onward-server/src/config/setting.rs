@@ -82,6 +82,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("token-lifetime", "DURATION", "Let a run's token open it as long as this"),
     Setting::new("first-request-lease", "DURATION", "Take a run over after its first request was silent so long"),
     Setting::new("reentry-timeout", "DURATION", "Let an endpoint take as long as this to answer a call"),
+    Setting::new(
+        "hold",
+        "DURATION",
+        "Hold a client that waits for an outcome as long as this, then redirect it to come again",
+    ),
     Setting::new("drain", "DURATION", "Wait as long as this for calls under way at a shutdown"),
     Setting::new("log-format", "FORMAT", "How log lines look: text or json"),
     Setting::new("log", "FILTER", "What is logged: a level, or filters such as info,onward::run=debug"),

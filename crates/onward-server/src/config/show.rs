@@ -55,6 +55,7 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
         "token-lifetime" => time(options.token_lifetime),
         "first-request-lease" => time(options.first_request_lease),
         "reentry-timeout" => time(options.reentry_timeout),
+        "hold" => time(options.hold),
         "drain" => time(options.drain),
         "log-format" => quoted(match config.log_format {
             LogFormat::Text => "text",

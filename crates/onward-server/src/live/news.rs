@@ -192,7 +192,6 @@ impl Live {
         }
         let said = said(self, &state);
         let (told, then) = self.take(&mut state, call.unit, call.attempt, said);
-        self.log(&told);
         let frames = state.frames_after(call.unit, &told);
         drop(self.submit(&mut state, Write { start: None, told, frames, then }));
         drop(state);
@@ -200,7 +199,7 @@ impl Live {
     }
 
     /// Says what has become of steps.
-    fn log(&self, told: &Told) {
+    pub(super) fn log(&self, told: &Told) {
         for entry in told.entries.iter().filter(|entry| entry.kind != StepKind::Handler) {
             let (what, attempt) = match &entry.change {
                 Change::Succeeded { attempt, .. } => ("succeeded", attempt.0),
@@ -209,6 +208,9 @@ impl Live {
                 Change::Waiting { .. } => ("waits", 0),
                 Change::Reset => ("is reset", 0),
             };
+            if matches!(entry.change, Change::Succeeded { .. } | Change::Failed { .. }) {
+                self.shared.metrics.step_finished(entry.kind.as_str(), what);
+            }
             tracing::info!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint,
                 step = %entry.step, kind = %entry.kind, attempt, "step {what}");
         }

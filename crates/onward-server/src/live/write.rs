@@ -74,6 +74,7 @@ impl Live {
             Then::Suspend { due_at } => Some(due_at),
             _ => None,
         };
+        self.log(&told);
         state.submitted += 1;
         let number = state.submitted;
         let steps = told.entries.len();
