@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onward-testing", &["onward-core"]),
     ("onward-client", &["onward-protocol"]),
     ("onward", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite"]),
+    ("onward-server", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite"]),
 ];
 
 /// Crates that nobody of ours may reach from these.

@@ -315,8 +315,9 @@ fn what_is_shown_names_its_sources_and_no_secret() {
         retention = "7d"  # default of start
         event_retention = "7d"  # default of start
         token_lifetime = "30d"  # default of start
-        first_request_lease = "1m"  # default of start
+        first_request_lease = "5m"  # default of start
         reentry_timeout = "2h"  # default of start
+        hold = "4m"  # default of start
         drain = "20s"  # default of start
         log_format = "text"  # default of start
         log = "info"  # default of start

@@ -129,7 +129,9 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
         let page = shared.store.frames(run_id, at, PAGE).await?;
         let Some(last) = page.last() else { break };
         at = last.place;
-        page.iter().for_each(|frame| tail.replay(frame));
+        for frame in &page {
+            tail.replay(frame);
+        }
     }
     Ok(Some(Live::loaded(shared, lease, origin, &loaded, tail)))
 }
