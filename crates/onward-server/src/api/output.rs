@@ -44,7 +44,8 @@ pub(super) async fn output(
         Some(outcome) => respond(&outcome, form),
         None => again(&uri),
     };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The handler's own word counts, where the client asked for its headers.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     share(response.headers_mut());
     Ok(response)
 }

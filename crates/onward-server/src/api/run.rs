@@ -59,9 +59,15 @@ pub(super) async fn list(
 }
 
 fn statuses(text: &str) -> Result<Vec<Status>, Refusal> {
-    let of = |name: &str| Status::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(name.trim()));
-    let found: Option<Vec<_>> = text.split(',').map(of).collect();
-    found.ok_or_else(|| Refusal::malformed("status is one of running, suspended, completed, failed, cancelled"))
+    let mut found = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let before = found.len();
+        found.extend(Status::ALL.into_iter().filter(|status| title(*status).eq_ignore_ascii_case(name)));
+        if found.len() == before {
+            return Err(Refusal::malformed("status is one of running, completed, failed, cancelled"));
+        }
+    }
+    Ok(found)
 }
 
 fn summary(record: &RunRecord) -> Value {

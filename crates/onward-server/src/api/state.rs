@@ -17,7 +17,11 @@ use crate::{
 };
 
 fn gone() -> Refusal {
-    Refusal::new(StatusCode::GONE, "the run has ended, or is no longer kept")
+    Refusal::new(StatusCode::GONE, "the run has ended")
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is no such run, or no longer")
 }
 
 /// `GET /v0/runs/{run}/actions`: outcomes by step, in the order in which they came.
@@ -35,7 +39,7 @@ pub(super) async fn actions(
             Err(NotTaken::Elsewhere | NotTaken::Unavailable) => Err(Refusal::unavailable()),
         };
     }
-    let loaded = shared.store.load(run_id).await.map_err(|error| refused(&error))?.ok_or_else(gone)?;
+    let loaded = shared.store.load(run_id).await.map_err(|error| refused(&error))?.ok_or_else(unknown)?;
     if loaded.record.status.is_final() {
         return Err(gone());
     }
@@ -58,7 +62,7 @@ pub(super) async fn batch(
 }
 
 async fn stored(shared: &Shared, run_id: RunId) -> Result<Value, Refusal> {
-    let record = shared.store.run(run_id).await.map_err(|error| refused(&error))?.ok_or_else(gone)?;
+    let record = shared.store.run(run_id).await.map_err(|error| refused(&error))?.ok_or_else(unknown)?;
     if record.status.is_final() {
         return Err(gone());
     }
