@@ -78,7 +78,7 @@ impl Doctor {
                 findings.push(machine::clock(&config.options.store));
                 findings.push(machine::port(config.options.listen).await);
                 if let Some(url) = &self.endpoint {
-                    findings.extend(endpoint::check(url, &config.options.origins).await);
+                    findings.extend(endpoint::check(url, &config.options).await);
                 }
             }
             // What the other checks would look at is not known.

@@ -3,6 +3,7 @@
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use onward_core::parse_duration;
+use onward_protocol::sdk::SigningKey;
 use onward_server::{observe::LogFormat, options::OutputForm};
 use reqwest::Url;
 
@@ -42,21 +43,9 @@ pub(super) fn store(text: &str) -> Result<String, Refused> {
     }
 }
 
-/// Whether a signing key is well-formed: an even number of hexadecimal digits, after `signkey-<env>-` if it has that.
-pub(crate) fn is_signing_key(key: &str) -> bool {
-    let digits = match key.strip_prefix("signkey-") {
-        Some(rest) => match rest.split_once('-') {
-            Some((environment, digits)) if !environment.is_empty() => digits,
-            _ => return false,
-        },
-        None => key,
-    };
-    !digits.is_empty() && digits.len() % 2 == 0 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 /// The key is not repeated in the refusal: it may be nearly right, and messages are kept.
 pub(super) fn signing_key(text: &str) -> Result<String, Refused> {
-    if is_signing_key(text) {
+    if SigningKey::parse(text).is_ok() {
         return Ok(text.to_owned());
     }
     Err("a signing key is not an even number of hexadecimal digits; make one with `openssl rand -hex 32`, alone or after \

@@ -46,7 +46,7 @@ async fn a_taken_port_is_an_engine_or_another_program() {
 
 #[tokio::test]
 async fn an_endpoint_is_found_allowed_and_answers() {
-    let sdk = Fake::with_headers(401, "", vec![("x-inngest-sdk", "inngest-js:v4.24.0")]).await;
+    let sdk = Fake::with_headers(500, "", vec![("x-inngest-sdk", "inngest-js:v4.24.0")]).await;
     let said = Place::new().run(&["doctor", "--port", "0", "--endpoint", &format!("{}/api", sdk.url)]).await;
     assert_eq!(said.code, 0, "{}", said.out);
     assert!(said.out.contains("ok    endpoint  it answers, with the SDK inngest-js:v4.24.0"), "{}", said.out);
@@ -64,6 +64,17 @@ async fn an_endpoint_is_found_allowed_and_answers() {
     let said =
         place.run(&[args.as_slice(), &["--allow-private", "--allow-origin", "https://app.example"]].concat()).await;
     assert!(said.out.contains(&format!("it is not called: add --allow-origin {}", plain.url)), "{}", said.out);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_trusts_other_keys_is_told_from_one_without_the_sdk() {
+    let sdk = Fake::with_headers(401, "", vec![("x-inngest-sdk-handled", "true")]).await;
+    let args = ["doctor", "--port", "0", "--endpoint", &sdk.url];
+    let said = Place::new().run(&args).await;
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("give its signing key to the engine, too, or set INNGEST_DEV"), "{}", said.out);
+    let said = Place::new().with("ONWARD_SIGNING_KEY", "abab").run(&args).await;
+    assert!(said.out.contains("give your app and the engine the same signing key"), "{}", said.out);
 }
 
 #[tokio::test]
