@@ -52,8 +52,8 @@ fn written(format: LogFormat, filter: &str, ansi: bool, work: impl FnOnce()) -> 
 
 fn tell() {
     let (run_id, endpoint) = ("01M8ABCDEFGHJKMNPQRSTVWXYZ", "POST /checkout");
-    tracing::info!(target: "onward::run", run_id, endpoint, step = "charge", attempt = 2, took_ms = 31, "succeeded");
-    tracing::info!(target: "onward::run", run_id, endpoint, "started");
+    tracing::info!(target: "onward::run", run_id, endpoint, step = "charge", attempt = 2, took_ms = 31, "step succeeded");
+    tracing::info!(target: "onward::run", run_id, endpoint, "run began");
     tracing::warn!(target: "onward::run", run_id, endpoint, step = "a\n\u{1b}[2Jb", retry_in_ms = 500, error = "no\nmoney", "failed");
     let error = io::Error::other("disk\nfull");
     let span = info_span!("request", path = "/a b", line = "x\ny").entered();
@@ -74,7 +74,7 @@ fn lines_for_people_read_as_sentences_and_obey_nobody() {
     });
     expect![[r#"
          INFO run 01M8ABCDEFGHJKMNPQRSTVWXYZ POST /checkout  step charge succeeded (attempt 2, 31 ms)
-         INFO run 01M8ABCDEFGHJKMNPQRSTVWXYZ POST /checkout  started
+         INFO run 01M8ABCDEFGHJKMNPQRSTVWXYZ POST /checkout  began
          WARN run 01M8ABCDEFGHJKMNPQRSTVWXYZ POST /checkout  step a\n\u{1b}[2Jb failed (retry in 500 ms, error no\nmoney)
         ERROR the store is slow  error=disk\nfull  writes=12  request{path="/a b" line="x\ny"}
          WARN hyper::client a strange thing

@@ -112,7 +112,9 @@ impl Said {
         if !self.step.is_empty() {
             let _ = write!(text, "step {} ", paint.bold(&self.step));
         }
-        text.push_str(&self.message);
+        // The message says of what it is for those who read it alone.
+        let about = if self.step.is_empty() { "run " } else { "step " };
+        text.push_str(self.message.strip_prefix(about).unwrap_or(&self.message));
         if !self.rest.is_empty() {
             let rest: Vec<_> = self.rest.iter().map(|(name, value)| words(name, value)).collect();
             let _ = write!(text, " ({})", rest.join(", "));
