@@ -17,9 +17,9 @@ export async function start(url, init) {
   return { runId: pathname.split("/").at(-2), token: searchParams.get("token"), url: location };
 }
 
-/** Asks for a run's outcome: the status, headers and body as they are. */
+/** Asks for a run's outcome: the status, headers and body as they are. No run of this suite takes a minute. */
 export async function output(url, init) {
-  const response = await fetch(url, init);
+  const response = await fetch(url, { signal: AbortSignal.timeout(60_000), ...init });
   const text = await response.text();
   return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) };
 }

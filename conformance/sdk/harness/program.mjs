@@ -87,7 +87,14 @@ export class Program {
       child.once("error", (error) => resolve((keep(String(error)), { code: -1 })));
       child.once("exit", (code, signal) => resolve({ code, signal }));
     });
-    this.exited.then(() => running.delete(child));
+    this.expected = false;
+    this.exited.then(({ code, signal }) => {
+      running.delete(child);
+      // Endpoints may be told to kill themselves; nothing else ends uncalled for.
+      if (!this.expected && signal !== "SIGKILL") {
+        console.error(`${this.name} ended by itself (${code ?? signal}):\n${this.output.slice(-4_000)}`);
+      }
+    });
     const early = this.exited.then(({ code, signal }) => {
       throw new Error(`${this.name} ended at once (${code ?? signal}):\n${this.output.slice(-4_000)}`);
     });
@@ -98,6 +105,7 @@ export class Program {
 
   /** Ends it at once, as `kill -9` does. */
   async kill() {
+    this.expected = true;
     this.killedAt.push(Date.now());
     this.child.kill("SIGKILL");
     await this.exited;
@@ -105,6 +113,7 @@ export class Program {
 
   /** Asks it to end, and gives how it did. */
   async stop() {
+    this.expected = true;
     this.child.kill("SIGTERM");
     const forced = setTimeout(() => this.child.kill("SIGKILL"), 30_000);
     const end = await this.exited;

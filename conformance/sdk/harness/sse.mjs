@@ -20,7 +20,7 @@ export async function* framesOf(response) {
       /** @type {Record<string, string>} */
       const fields = {};
       for (const line of part.split("\n")) {
-        const [, name, text] = /^([^:]*): ?(.*)$/.exec(line) ?? [];
+        const [, name, text] = /^([^:]*): ?(.*)$/s.exec(line) ?? [];
         if (name) fields[name] = text;
       }
       if (fields.data === undefined) continue;
@@ -46,7 +46,8 @@ export async function readStream(url, { lastEventId, until = () => false, signal
 
 /**
  * Reads a run's stream to its terminal frame. Goes on after the last frame where a connection breaks, as browsers do.
- * `cutAfter` breaks each connection by itself after as many frames.
+ * `cutAfter` breaks each connection by itself after as many frames. The metadata that each connection begins with is
+ * left out.
  */
 export async function followStream(url, { cutAfter = Infinity, within = 60_000 } = {}) {
   const end = Date.now() + within;
@@ -63,6 +64,7 @@ export async function followStream(url, { cutAfter = Infinity, within = 60_000 }
         lastEventId,
         signal: abort,
         until(frame) {
+          if (frame.event === "inngest.metadata") return false;
           frames.push(frame);
           lastEventId = frame.id ?? lastEventId;
           left -= 1;

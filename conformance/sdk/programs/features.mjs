@@ -28,7 +28,7 @@ const slow = async (request) => {
 };
 
 const redirecting = (options) => endpoint(slow, options);
-const proxied = client({ asyncRedirectUrl: "/wait" });
+const proxied = (handler) => endpoint(handler, { asyncRedirectUrl: "/wait" });
 
 listen({
   "/ok": endpoint(async (request) => {
@@ -94,20 +94,20 @@ listen({
   "/redirect-string": redirecting({ asyncRedirectUrl: "/wait?kept=1" }),
   "/redirect-elsewhere": redirecting({ asyncRedirectUrl: "https://app.example.com/poll" }),
   "/redirect-function": redirecting({ asyncRedirectUrl: async ({ runId, token }) => `/done/${runId}?t=${token}` }),
-  "/proxied": proxied.endpoint(slow),
-  "/proxied-text": proxied.endpoint(async () => {
+  "/proxied": proxied(slow),
+  "/proxied-text": proxied(async () => {
     await step.sleep("pause", "1s");
     return new Response("plain text", { status: 418, headers: { "content-type": "text/plain" } });
   }),
-  "/proxied-value": proxied.endpoint(async () => {
+  "/proxied-value": proxied(async () => {
     await step.sleep("pause", "1s");
     return { list: [1, 2] };
   }),
-  "/proxied-failure": proxied.endpoint(async () => {
+  "/proxied-failure": proxied(async () => {
     await step.sleep("pause", "1s");
     throw new NonRetriableError("it went wrong");
   }),
-  "/wait": { listener: proxied.endpointProxy() },
+  "/wait": { listener: client().endpointProxy() },
 });
 
 if (process.env.PORT2) {

@@ -5,6 +5,7 @@ import { after, before, describe, it } from "node:test";
 import { call, output, start, value } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
 import { Engine } from "../harness/engine.mjs";
+import { waits } from "../harness/phases.mjs";
 import { hash } from "../harness/wire.mjs";
 
 describe("opcodes: steps and sleeps", { concurrency: 8 }, () => {
@@ -70,7 +71,7 @@ describe("opcodes: steps and sleeps", { concurrency: 8 }, () => {
     const waiting = await start(`${endpoint.url}/wait-twice?event=${name}`);
     await engine.send(name, { n: 1 }, { id: "order-1" });
     await engine.send(name, { n: 1 }, { id: "order-1" });
-    await endpoint.line("the second wait begins", ({ kind, runId, ids }) => kind === "memo" && runId === waiting.runId && ids.length === 1);
+    await waits(engine, waiting.runId, "second");
     await engine.send(name, { n: 1 }, { id: "order-1" });
     await engine.send(name, { n: 2 }, { id: "order-2" });
     assert.deepEqual((await value(waiting.url)).value, [1, 2]);

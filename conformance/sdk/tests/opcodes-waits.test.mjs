@@ -5,7 +5,8 @@ import { after, before, describe, it } from "node:test";
 import { start, value } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
 import { Engine } from "../harness/engine.mjs";
-import { eventually, pause } from "../harness/program.mjs";
+import { waits } from "../harness/phases.mjs";
+import { pause } from "../harness/program.mjs";
 
 let names = 0;
 const fresh = (kind) => `test/${kind}-${process.pid}-${(names += 1)}`;
@@ -62,9 +63,7 @@ describe("opcodes: events and signals", { concurrency: 8 }, () => {
     const event = fresh("twice");
     const run = await start(`${endpoint.url}/wait-twice?event=${event}`);
     await engine.send(event, { n: 1 });
-    const second = ({ kind, runId, ids }) => kind === "memo" && runId === run.runId && ids.length === 1;
-    await endpoint.line("the second wait is asked for", second);
-    await eventually("the second wait is kept", async () => (await engine.run(run.runId)).steps.length === 2);
+    await waits(engine, run.runId, "second");
     await engine.send(event, { n: 2 });
     assert.deepEqual((await value(run.url)).value, [1, 2]);
   });
