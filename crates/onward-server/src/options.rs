@@ -1,6 +1,6 @@
 //! What an engine is told at its start. Where each comes from is the business of `config`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 /// How careful the engine is with whom it talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub enum OutputForm {
     Original,
 }
 
-/// All that an engine is told.
-#[derive(Clone, Debug)]
+/// All that an engine is told. `Debug` does not show the keys.
+#[derive(Clone)]
 pub struct Options {
     /// For whom it works.
     pub mode: Mode,
@@ -111,6 +111,17 @@ impl Default for Limits {
             reentries: 1_024,
             reentries_per_origin: 256,
         }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("mode", &self.mode)
+            .field("listen", &self.listen)
+            .field("store", &self.store)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
     }
 }
 

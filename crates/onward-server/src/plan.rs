@@ -170,7 +170,7 @@ impl Plan {
     }
 
     /// The waits whose time has come, the earliest first.
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<StepKey> {
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<(Timestamp, StepKey)> {
         let mut due: Vec<_> = self
             .steps
             .iter()
@@ -180,7 +180,7 @@ impl Plan {
             })
             .collect();
         due.sort_unstable();
-        due.into_iter().map(|(_, key)| key).collect()
+        due
     }
 
     /// Whether the client's own request is thought to be executing the run.
@@ -201,6 +201,15 @@ impl Plan {
     /// The key by which the SDK knows a step.
     pub(crate) fn wire_of(&self, key: StepKey) -> Option<StepKey> {
         self.steps.get(&key).map(|step| wire(&step.id))
+    }
+
+    /// Whether the step that the SDK knows by a key succeeded; `None` while it has no outcome.
+    pub(crate) fn succeeded(&self, key: StepKey) -> Option<bool> {
+        let named = self.steps.get(&key).filter(|step| wire(&step.id) == key);
+        match &named.or_else(|| self.steps.values().find(|step| wire(&step.id) == key))?.state {
+            State::Done { outcome } => Some(outcome.is_ok()),
+            _ => None,
+        }
     }
 
     /// The steps for which targeted calls are under way, by the keys that the SDK has for them.

@@ -172,6 +172,8 @@ pub(super) async fn cancel(
         }
     }
     control(&shared, run_id, Control::Cancel(outcome.clone())).await?;
+    tracing::info!(target: "onward::run", %run_id, status = "cancelled", "run ended");
+    shared.metrics.run_finished(Status::Cancelled.as_str());
     shared.hub.cancel(run_id);
     shared.hub.finish(run_id, std::sync::Arc::new(outcome));
     Ok(no_content())

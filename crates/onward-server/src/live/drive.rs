@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     call::{self, gateway},
+    observe::Metrics,
     plan::{Call, Told, error},
     record::result_of,
     shared::draw,
@@ -104,8 +105,8 @@ impl Live {
         for delivery in deliveries {
             told = told.and(deliver(&mut state, delivery));
         }
-        for key in due {
-            told = told.and(time_out(&mut state, key, now));
+        for (until, key) in due {
+            told = told.and(time_out(&self.shared.metrics, &mut state, key, until, now));
         }
         drop(self.submit(&mut state, Write::of(told)));
         Ok(())
@@ -143,7 +144,7 @@ impl Live {
         }
         let wake_at = state.plan.wake_at();
         let parks = self.shared.parking.worth_parking(now, wake_at) && wake_at.is_some();
-        if state.plan.is_busy() || parks || !state.tees.is_empty() {
+        if state.plan.is_busy() || parks {
             return Next::Wait(wake_at.unwrap_or(Timestamp::NEVER));
         }
         Next::Suspend(wake_at.unwrap_or(Timestamp::NEVER))
@@ -226,7 +227,7 @@ fn signal(name: &str, data: &[u8]) -> onward_core::Payload {
 }
 
 /// A wait's time has come.
-fn time_out(state: &mut State, key: StepKey, now: Timestamp) -> Told {
+fn time_out(metrics: &Metrics, state: &mut State, key: StepKey, until: Timestamp, now: Timestamp) -> Told {
     use onward_core::step::StepKind;
     let outcome = match state.plan.waiting(key) {
         Some((StepKind::Invoke, _)) => {
@@ -237,5 +238,9 @@ fn time_out(state: &mut State, key: StepKey, now: Timestamp) -> Told {
         }
         _ => Ok(onward_core::Payload::from("null")),
     };
-    state.plan.arrive(key, outcome, now)
+    let told = state.plan.arrive(key, outcome, now);
+    if !told.is_empty() {
+        metrics.timer(now.since(until));
+    }
+    told
 }

@@ -192,7 +192,7 @@ impl Live {
         }
         let said = said(self, &state);
         let (told, then) = self.take(&mut state, call.unit, call.attempt, said);
-        let frames = state.frames_after(call.unit, &told);
+        let frames = state.frames_after(call.unit, &told, then != Then::Keep);
         drop(self.submit(&mut state, Write { start: None, told, frames, then }));
         drop(state);
         self.wake.notify_one();
@@ -202,11 +202,12 @@ impl Live {
     pub(super) fn log(&self, told: &Told) {
         for entry in told.entries.iter().filter(|entry| entry.kind != StepKind::Handler) {
             let (what, attempt) = match &entry.change {
-                Change::Succeeded { attempt, .. } => ("succeeded", attempt.0),
-                Change::Failed { attempt, .. } => ("failed", attempt.0),
-                Change::AttemptFailed { attempt, .. } => ("attempt failed", attempt.0),
-                Change::Waiting { .. } => ("waits", 0),
-                Change::Reset => ("is reset", 0),
+                Change::Succeeded { attempt, .. } => ("succeeded", Some(attempt.0)),
+                Change::Failed { attempt, .. } => ("failed", Some(attempt.0)),
+                Change::AttemptFailed { attempt, .. } => ("attempt failed", Some(attempt.0)),
+                Change::Waiting { .. } if entry.kind == StepKind::Run => ("is planned", None),
+                Change::Waiting { .. } => ("waits", None),
+                Change::Reset => ("is reset", None),
             };
             if matches!(entry.change, Change::Succeeded { .. } | Change::Failed { .. }) {
                 self.shared.metrics.step_finished(entry.kind.as_str(), what);
@@ -276,13 +277,18 @@ pub(crate) fn knows_all(plan: &Plan, ops: &[Op]) -> bool {
 }
 
 impl State {
-    /// The frames that settle what steps have streamed, now that a unit is over.
-    fn frames_after(&mut self, unit: Unit, told: &Told) -> Vec<onward_core::stream::Frame> {
+    /// The frames that settle what steps have streamed, now that a unit is over; `ends`: and the run with it.
+    fn frames_after(&mut self, unit: Unit, told: &Told, ends: bool) -> Vec<onward_core::stream::Frame> {
         let mut frames = Vec::new();
         for entry in &told.entries {
             if matches!(entry.change, Change::Succeeded { .. }) && entry.kind == StepKind::Run {
                 frames.extend(self.commit(wire(&entry.step)));
             }
+        }
+        if ends {
+            std::mem::take(&mut self.tees).into_values().for_each(|tee| tee.stop.cancel());
+            frames.extend(self.roll_back(|_| true));
+            return frames;
         }
         let beside = self.plan.targeted_under_way();
         let own = match unit {
@@ -291,7 +297,6 @@ impl State {
         };
         let is_over = move |key: StepKey| own.map_or_else(|| !beside.contains(&key), |own| own == key);
         frames.extend(self.roll_back(&is_over));
-        self.stop_tees(|step| step.is_some_and(&is_over));
         frames
     }
 }

@@ -42,6 +42,7 @@ impl Live {
     pub(crate) fn open_tee(&self) -> (TeeId, CancellationToken) {
         let id = TeeId(TEES.fetch_add(1, Ordering::Relaxed));
         let stop = CancellationToken::new();
+        self.teed.notify_waiters();
         self.state.lock().tees.insert(id, Tee { step: None, stop: stop.clone() });
         if self.over.is_cancelled() {
             stop.cancel();
@@ -50,8 +51,14 @@ impl Live {
     }
 
     /// The endpoint's stream has ended.
-    pub(crate) fn close_tee(&self, id: TeeId) {
-        self.state.lock().tees.remove(&id);
+    pub(crate) fn close_tee(self: &Arc<Self>, id: TeeId) {
+        let mut state = self.state.lock();
+        let step = state.tees.remove(&id).and_then(|tee| tee.step);
+        if state.outcome.is_none() && !state.is_lost {
+            let frames: Vec<_> = step.and_then(|key| state.settle_late(key)).into_iter().collect();
+            drop(self.submit(&mut state, Write { frames, ..Write::of(Told::default()) }));
+        }
+        drop(state);
         self.teed.notify_waiters();
         self.wake.notify_one();
     }
@@ -80,6 +87,10 @@ impl Live {
                             if let Some(tee) = state.tees.get_mut(&id) {
                                 tee.step = Some(key);
                             }
+                            // Why: it belongs to an attempt that was the last, and its answer was faster.
+                            if state.plan.succeeded(key) == Some(false) {
+                                continue;
+                            }
                         }
                         // Why: the handler streams this again in each call; what is there already is not repeated.
                         None => {
@@ -97,6 +108,8 @@ impl Live {
                     if let (Some(key), Some(tee)) = (step.as_deref().and_then(read_key), state.tees.get_mut(&id)) {
                         tee.step = Some(key);
                         complete = true;
+                        // Where the call's answer was faster than this, what it said is the truth.
+                        written.extend(state.settle_late(key));
                     }
                 }
                 sse::Frame::Response { content, .. } => {
@@ -121,8 +134,16 @@ impl Live {
     pub(super) async fn await_tees(&self, step: Option<StepKey>) {
         let here = |state: &State| match step {
             Some(key) => state.tees.values().all(|tee| tee.step.is_some_and(|step| step != key)),
-            None => state.response.is_some(),
+            None => state.response.is_some() && state.tees.values().all(|tee| tee.step.is_none()),
         };
+        let opens = |state: &State| step.is_some() && state.tees.is_empty() && state.tail.last().0 > 0;
+        if opens(&self.state.lock()) {
+            // Why: a run that streams may have opened a stream that is not here yet.
+            tokio::select! {
+                () = self.teed.notified() => {}
+                () = tokio::time::sleep(OPEN_WAIT) => {}
+            }
+        }
         let all = async {
             loop {
                 let changed = self.teed.notified();
@@ -140,16 +161,34 @@ impl Live {
     }
 }
 
+/// How long an answer waits for a stream to be opened, where the run has had one.
+const OPEN_WAIT: std::time::Duration = std::time::Duration::from_millis(25);
 /// How long an answer waits for what its step streamed.
 const STEP_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long the end of a run waits for its handler's own response.
 const RESPONSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl State {
-    /// The frames that take back what steps have streamed and not committed.
+    /// The frames that settle what steps have streamed: it is committed where the step succeeded, and taken back
+    /// where it did not. A step that succeeded and whose stream goes on to come is left until it has come.
     pub(super) fn roll_back(&mut self, of: impl Fn(StepKey) -> bool) -> Vec<Frame> {
         let open: Vec<_> = self.tail.open().filter(|key| of(*key)).collect();
-        open.into_iter().map(|key| self.close(key, FrameKind::Rollback)).collect()
+        let mut frames = Vec::new();
+        for key in open {
+            let comes = self.tees.values().any(|tee| tee.step == Some(key));
+            match self.plan.succeeded(key) {
+                Some(true) if comes => {}
+                Some(true) => frames.push(self.close(key, FrameKind::Commit)),
+                _ => frames.push(self.close(key, FrameKind::Rollback)),
+            }
+        }
+        frames
+    }
+
+    /// The frame that settles what a step has streamed, where its outcome is known already.
+    fn settle_late(&mut self, key: StepKey) -> Option<Frame> {
+        let kind = if self.plan.succeeded(key)? { FrameKind::Commit } else { FrameKind::Rollback };
+        self.tail.is_open(Some(key)).then(|| self.close(key, kind))
     }
 
     /// The frame that commits a step's output, where it has any.
@@ -159,17 +198,6 @@ impl State {
 
     fn close(&mut self, key: StepKey, kind: FrameKind) -> Frame {
         self.tail.append(Some(key), kind)
-    }
-
-    /// Nothing more counts of what these steps stream, nor of streams that have not said what they are about.
-    pub(super) fn stop_tees(&mut self, of: impl Fn(Option<StepKey>) -> bool) {
-        self.tees.retain(|_, tee| {
-            let stops = of(tee.step);
-            if stops {
-                tee.stop.cancel();
-            }
-            !stops
-        });
     }
 
     pub(super) fn take_response(&mut self) -> Option<Content> {

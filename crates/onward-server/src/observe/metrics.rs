@@ -1,10 +1,6 @@
 //! Metrics, as Prometheus scrapes them.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicI64, AtomicU64},
-    time::Duration,
-};
+use std::{fmt, sync::atomic::AtomicI64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -42,8 +38,7 @@ pub struct Metrics {
     events_accepted: Counter,
     live_runs: Gauge<i64, AtomicI64>,
     streams_open: Gauge<i64, AtomicI64>,
-    timer_lateness_max: Gauge<f64, AtomicU64>,
-    timer_lateness_mean: Gauge<f64, AtomicU64>,
+    timer_lateness: Histogram,
 }
 
 /// What is measured when it is asked for.
@@ -53,10 +48,6 @@ pub struct Levels {
     pub live_runs: usize,
     /// Streams that are being read.
     pub streams_open: usize,
-    /// How late the latest timer fired.
-    pub timer_lateness_max: Duration,
-    /// How late timers fired on average.
-    pub timer_lateness_mean: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,8 +93,7 @@ impl Metrics {
             events_accepted: Counter::default(),
             live_runs: Gauge::default(),
             streams_open: Gauge::default(),
-            timer_lateness_max: Gauge::default(),
-            timer_lateness_mean: Gauge::default(),
+            timer_lateness: Histogram::new(CHECKPOINT_SECONDS),
         };
         metrics.register();
         metrics
@@ -126,9 +116,8 @@ impl Metrics {
         registry.register("events_accepted", "Events that were taken", self.events_accepted.clone());
         registry.register("live_runs", "Runs that have not ended", self.live_runs.clone());
         registry.register("streams_open", "Streams that are being read", self.streams_open.clone());
-        let (max, mean) = (self.timer_lateness_max.clone(), self.timer_lateness_mean.clone());
-        registry.register_with_unit("timer_lateness_max", "How late the latest timer fired", seconds(), max);
-        registry.register_with_unit("timer_lateness_mean", "How late timers fired on average", seconds(), mean);
+        let late = self.timer_lateness.clone();
+        registry.register_with_unit("timer_lateness", "How late sleeps and waits ended by time", seconds(), late);
     }
 
     /// A run began.
@@ -158,6 +147,11 @@ impl Metrics {
         self.checkpoint_seconds.observe(took.as_secs_f64());
     }
 
+    /// A sleep or wait ended by time, this late.
+    pub fn timer(&self, late: Duration) {
+        self.timer_lateness.observe(late.as_secs_f64());
+    }
+
     /// Events were taken.
     pub fn events_accepted(&self, count: u64) {
         self.events_accepted.inc_by(count);
@@ -167,8 +161,6 @@ impl Metrics {
     pub fn measured(&self, levels: &Levels) {
         self.live_runs.set(i64::try_from(levels.live_runs).unwrap_or(i64::MAX));
         self.streams_open.set(i64::try_from(levels.streams_open).unwrap_or(i64::MAX));
-        self.timer_lateness_max.set(levels.timer_lateness_max.as_secs_f64());
-        self.timer_lateness_mean.set(levels.timer_lateness_mean.as_secs_f64());
     }
 
     /// All of it, as text of the type [`METRICS_TYPE`].
