@@ -286,7 +286,9 @@ impl State {
             }
         }
         if ends {
-            std::mem::take(&mut self.tees).into_values().for_each(|tee| tee.stop.cancel());
+            for tee in std::mem::take(&mut self.tees).into_values() {
+                tee.stop.cancel();
+            }
             frames.extend(self.roll_back(|_| true));
             return frames;
         }

@@ -200,11 +200,10 @@ fn what_is_counted_is_rendered_for_prometheus() {
     metrics.reentry("ok", Duration::from_millis(40));
     metrics.checkpoint("stale", Duration::from_millis(2));
     metrics.events_accepted(3);
+    metrics.timer(Duration::from_millis(20));
     metrics.measured(&Levels {
         live_runs: 5,
         streams_open: 2,
-        timer_lateness_max: Duration::from_millis(1500),
-        timer_lateness_mean: Duration::from_millis(20),
     });
     let text = metrics.render();
     let values = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
@@ -223,8 +222,8 @@ fn what_is_counted_is_rendered_for_prometheus() {
         onward_events_accepted_total 3
         onward_live_runs 5
         onward_streams_open 2
-        onward_timer_lateness_max_seconds 1.5
-        onward_timer_lateness_mean_seconds 0.02
+        onward_timer_lateness_seconds_sum 0.02
+        onward_timer_lateness_seconds_count 1
     "#]]
     .assert_eq(&values);
     assert!(text.contains("onward_reentry_seconds_bucket{le=\"0.05\"} 1\n"), "{text}");
