@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
@@ -56,7 +56,32 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the route does not take this method")
         })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), from_elsewhere))
         .with_state(shared)
+}
+
+/// Without keys, any page that a developer has open could order the engine about: a browser says where it comes from.
+async fn from_elsewhere(
+    axum::extract::State(shared): Engine,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let path = request.uri().path();
+    let is_open = path.ends_with("/output") || path.starts_with("/e/") || path == "/v1/realtime/sse";
+    let origin = request.headers().get(header::ORIGIN);
+    if is_open || !shared.options.signing_keys.is_empty() || origin.is_none_or(is_loopback) {
+        return next.run(request).await;
+    }
+    let text = "a page of another origin may not call this: set a signing key";
+    Refusal::new(StatusCode::FORBIDDEN, text).into_response()
+}
+
+/// Whether an origin is on this machine.
+fn is_loopback(origin: &HeaderValue) -> bool {
+    let url = origin.to_str().ok().and_then(|origin| reqwest::Url::parse(origin).ok());
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether a request comes from who has a signing key. Without any key, all do.

@@ -102,46 +102,41 @@ impl Engine {
     pub async fn serve(self, until: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let Self { shared, listener, sqlite, .. } = self;
         shared.scheduler.start(Arc::new(Remote(Arc::clone(&shared))));
-        let stop = shared.tasks.shutdown_token().clone();
-        let stopping = stop.clone();
         let app: Router = api::router(Arc::clone(&shared));
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY was not set");
             }
         });
+        let (tasks, drain) = (shared.tasks.clone(), shared.options.drain);
+        let stop = tasks.shutdown_token().clone();
+        // Why it goes on listening: an endpoint that is being called asks the engine for its run's state.
         let graceful = async move {
             until.await;
-            stopping.cancel();
+            tracing::info!("stopping: calls under way are waited for");
+            let left = tasks.drain(drain).await;
+            if left > 0 {
+                tracing::warn!(left, "calls were still under way at the end of the grace period: they are made again");
+            }
         };
         let served = axum::serve(listener, app).with_graceful_shutdown(graceful).into_future();
-        let drain = shared.options.drain;
-        let mut served = std::pin::pin!(served);
-        let ended = tokio::select! {
-            ended = &mut served => Some(ended),
-            () = stop.cancelled() => None,
+        let over = async {
+            stop.cancelled().await;
+            tokio::time::sleep(drain + LAST_REQUESTS).await;
         };
-        tracing::info!("stopping: calls under way are waited for");
-        // Why the calls first: an endpoint that is being called asks the engine for its run's state.
-        let left = shared.tasks.drain(drain).await;
-        if left > 0 {
-            tracing::warn!(left, "calls were still under way at the end of the grace period: they will be made again");
-        }
-        if ended.is_none() {
-            let _ = tokio::time::timeout(LAST_REQUESTS, served).await;
-        }
+        let ended = tokio::select! {
+            ended = served => ended,
+            () = over => Ok(()),
+        };
         shared.scheduler.shutdown().await?;
         if let Some(sqlite) = sqlite {
             sqlite.close().await;
         }
-        match ended {
-            Some(ended) => Ok(ended?),
-            None => Ok(()),
-        }
+        Ok(ended?)
     }
 }
 
-/// How long requests may take that are under way when no call is any more.
+/// How long requests may take that are still under way after that.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 async fn open_store(url: &str) -> Result<(Arc<dyn Store>, Option<SqliteStore>), Error> {

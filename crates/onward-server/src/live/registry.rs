@@ -95,7 +95,6 @@ impl Resume for Remote {
                 Ok(Some(live)) => {
                     if let Some(before) = shared.live.replace(Arc::clone(&live)) {
                         before.lose();
-                        shared.live.replace(Arc::clone(&live));
                     }
                     live.start();
                     live.settled.cancelled().await;
