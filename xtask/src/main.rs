@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod check;
+mod dist;
 mod node;
 mod tidy;
 
@@ -16,6 +17,7 @@ const TASKS: &[Task] = &[
     ("arrows", "which crate may depend on which", arrows::check),
     ("tidy", "sizes of files, and their first lines", tidy::check),
     ("node", "the TypeScript client, the conformance cases and the pages", node::check),
+    ("dist", "the engine as one static binary", dist::build),
     ("bench", "the benchmarks, with ratios against controls of the same run", bench::run),
 ];
 

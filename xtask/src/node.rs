@@ -10,6 +10,16 @@ use crate::{check::cargo, say};
 /// Where Debian puts it.
 const CHROMIUM: &str = "/usr/bin/chromium";
 
+/// What has tests of its own, with what is published at npm.
+const FOLDERS: [&str; 6] = [
+    "conformance/npm",
+    "examples/assistant",
+    "conformance/sdk",
+    "examples/typescript/node",
+    "examples/typescript/bun",
+    "examples/typescript/nextjs",
+];
+
 pub(crate) fn check(_: &[String]) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     find("node", &["nodejs", "npm"])?;
@@ -17,13 +27,14 @@ pub(crate) fn check(_: &[String]) -> Result<(), String> {
     if !Path::new(CHROMIUM).exists() && std::env::var_os("CHROMIUM").is_none() {
         install(&["chromium"])?;
     }
-    cargo(&["build", "--locked", "-p", "conformance-server", "-p", "example-assistant"], &[])?;
+    let programs = ["-p", "conformance-server", "-p", "example-assistant", "-p", "onward-server"];
+    cargo(&[&["build", "--locked"], programs.as_slice()].concat(), &[])?;
     let client = root.join("clients/typescript");
     npm(&client, &["ci"])?;
     for script in ["check", "test", "test:browser"] {
         npm(&client, &["run", script])?;
     }
-    for folder in ["conformance/npm", "examples/assistant"] {
+    for folder in FOLDERS {
         let folder = root.join(folder);
         npm(&folder, &["ci"])?;
         npm(&folder, &["test"])?;
