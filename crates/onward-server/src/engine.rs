@@ -61,8 +61,31 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// Opens the store, joins it, and listens.
+    ///
+    /// ```
+    /// use onward_server::{Engine, Options, options::Mode};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), onward_server::Error> {
+    /// let mut options = Options::new(Mode::Dev);
+    /// options.store = "memory:".to_owned();
+    /// options.listen.set_port(0);
+    /// let engine = Engine::open(options).await?;
+    /// assert_ne!(engine.listen_address().port(), 0);
+    /// engine.serve(async {}).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An option or key that is none, a store that cannot be opened, an address that cannot be listened on.
     pub async fn open(options: Options) -> Result<Self, Error> {
-        let (store, sqlite) = open_store(&options.store).await?;
+        let sqlite = open_store(&options.store).await?;
+        let engine = Self::open_on(options, Arc::new(sqlite.clone())).await?;
+        Ok(Self { sqlite: Some(sqlite), ..engine })
+    }
+
+    /// Like [`Engine::open`], on a store that is open already.
+    pub async fn open_on(options: Options, store: Arc<dyn Store>) -> Result<Self, Error> {
         let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
         let keys = Keys::new(keys?);
         let listener = TcpListener::bind(options.listen).await.map_err(|error| Error::Listen(options.listen, error))?;
@@ -90,7 +113,7 @@ impl Engine {
             streams_open: Arc::default(),
             options,
         });
-        Ok(Self { shared, listener, address, sqlite })
+        Ok(Self { shared, listener, address, sqlite: None })
     }
 
     /// Where it listens.
@@ -139,21 +162,20 @@ impl Engine {
 /// How long requests may take that are still under way after that.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
-async fn open_store(url: &str) -> Result<(Arc<dyn Store>, Option<SqliteStore>), Error> {
+async fn open_store(url: &str) -> Result<SqliteStore, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
-    let store = match (kind, rest) {
-        ("memory", "") => SqliteStore::in_memory()?,
+    match (kind, rest) {
+        ("memory", "") => Ok(SqliteStore::in_memory()?),
         ("sqlite", path) if !path.is_empty() => {
             let path = path.strip_prefix("//").unwrap_or(path).to_owned();
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, onward_sqlite::Options::new()));
-            opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??
+            Ok(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??)
         }
         ("postgres" | "postgresql", _) => {
-            return Err(Error::Option("this build has no store on PostgreSQL: give sqlite:PATH".to_owned()));
+            Err(Error::Option("this build has no store on PostgreSQL: give sqlite:PATH".to_owned()))
         }
-        _ => return Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH or memory:"))),
-    };
-    Ok((Arc::new(store.clone()), Some(store)))
+        _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH or memory:"))),
+    }
 }
 
 /// The key of run tokens: made once, and kept in the store.
