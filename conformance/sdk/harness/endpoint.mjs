@@ -11,9 +11,10 @@ const runtimes = { node: process.execPath, bun: folder("../node_modules/.bin/bun
 
 /**
  * A line of an endpoint's log. `start` and `end` are of a step's function; `ack` lists the steps that the engine
- * acknowledged, `memo` those that it gave at the start of a re-entry; `token` is of a run that it took.
- * @typedef {{ at: number, pid: number, runId?: string, step?: string, n?: number, kind: string, ids?: string[],
- *   token?: string, [more: string]: unknown }} Line
+ * acknowledged, `memo` those that it gave at the start of a re-entry; `token` is of a run that it took. `request` is a
+ * call, and `broken` tells that its connection broke before it was answered.
+ * @typedef {{ at: number, pid: number, call?: string, runId?: string, step?: string, n?: number, kind: string,
+ *   ids?: string[], token?: string, [more: string]: unknown }} Line
  */
 
 export class Endpoint extends Program {

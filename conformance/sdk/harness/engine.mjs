@@ -75,6 +75,14 @@ export class Engine extends Program {
     );
   }
 
+  /** What its log tells of the runs that an error names, and its last lines. */
+  blame(error) {
+    const runs = new Set(error.message.match(/\b01[0-9A-Z]{24}\b/g));
+    const own = this.output.split("\n").filter((line) => [...runs].some((id) => line.includes(id)));
+    error.message += `\nthe engine wrote:\n${own.join("\n")}\n…\n${this.output.slice(-2_000)}`;
+    return error;
+  }
+
   /** Sends an event from outside, and gives its id. */
   async send(name, data = {}, more = {}) {
     const response = await this.post(`/e/${this.eventKey}`, { name, data, ...more });

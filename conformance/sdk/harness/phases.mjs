@@ -16,8 +16,7 @@ export async function setting(test) {
     await test({ engine, endpoint });
     assertStepsOnce(endpoint.lines(), [...engine.killedAt, ...endpoint.killedAt]);
   } catch (error) {
-    error.message += `\nthe engine wrote:\n${engine.output.slice(-3_000)}`;
-    throw error;
+    throw engine.blame(error);
   } finally {
     await Promise.all([engine.kill(), endpoint.kill()]);
   }

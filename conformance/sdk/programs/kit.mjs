@@ -1,5 +1,6 @@
 // What the endpoint programs share: the log of executed steps, clients, and a router.
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { appendFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { Inngest, step } from "inngest";
@@ -8,9 +9,13 @@ import { endpointAdapter, serveEndpoint } from "inngest/node";
 
 const silent = { info() {}, warn() {}, debug() {}, error() {} };
 
+/** Which request is being answered. */
+const calls = new AsyncLocalStorage();
+
 /** @param {Record<string, unknown>} line */
 export function log(line) {
-  appendFileSync(process.env.LOG, `${JSON.stringify({ at: Date.now(), pid: process.pid, ...line })}\n`);
+  const about = { at: Date.now(), pid: process.pid, call: calls.getStore() };
+  appendFileSync(process.env.LOG, `${JSON.stringify({ ...about, ...line })}\n`);
 }
 
 /** The id of the run that calls this. */
@@ -80,6 +85,7 @@ export async function watchedFetch(input, init) {
  * @param {Record<string, ((request: Request) => Promise<Response>) | { listener: import("node:http").RequestListener }>} routes
  */
 export function listen(routes) {
+  let answered = 0;
   const listeners = new Map(
     Object.entries(routes).map(([path, route]) => [path, route.listener ?? serveEndpoint(route)]),
   );
@@ -88,8 +94,13 @@ export function listen(routes) {
     if (path === "/ready") return response.end("ready");
     const listener = listeners.get(path);
     if (!listener) return response.writeHead(404).end();
-    log({ kind: "request", path, runId: request.headers["x-run-id"], method: request.method, headers: request.headers });
-    return listener(request, response);
+    const { method, headers } = request;
+    const runId = headers["x-run-id"];
+    const call = `${process.pid}-${(answered += 1)}`;
+    log({ kind: "request", call, path, runId, method, headers });
+    // A call may have been broken off before this process came to read it.
+    response.once("close", () => response.writableFinished || log({ kind: "broken", call, path, runId }));
+    return calls.run(call, () => listener(request, response));
   });
   server.listen(Number(process.env.PORT), "127.0.0.1");
 }

@@ -91,8 +91,8 @@ for (const seed of seeds) {
           assert.equal(text, outcomes.get(runId), `P4: ${runId} after a restart`);
         }
       } catch (error) {
-        error.message += `\nseed ${seed}; the engine wrote:\n${engine.output.slice(-4_000)}`;
-        throw error;
+        error.message += `\nseed ${seed}`;
+        throw engine.blame(error);
       } finally {
         await Promise.all([engine.kill(), endpoint.kill()]);
       }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { result, start, value } from "../harness/client.mjs";
+import { start, value } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
 import { Engine } from "../harness/engine.mjs";
 import { eventually } from "../harness/program.mjs";
@@ -89,8 +89,15 @@ describe("opcodes: parallel steps and races", { concurrency: 4 }, () => {
   });
 
   it("twenty races at once: every one of them is won by the first to complete", async () => {
-    const all = await Promise.all(Array.from({ length: 20 }, () => result(`${endpoint.url}/race`)));
-    assert.deepEqual(all.map(({ value: got }) => got.winner), Array(20).fill("fast"));
+    const runs = await Promise.all(Array.from({ length: 20 }, () => start(`${endpoint.url}/race`)));
+    for (const run of runs) {
+      const { winner } = (await value(run.url)).value;
+      const ends = ["slow", "middle", "fast"].map((step) => of(run.runId, "end", step));
+      const first = Math.min(...ends.map(({ at }) => at));
+      const won = ends.find(({ step }) => step === winner).at;
+      // Reports of steps that end at about the same time may overtake each other.
+      assert.ok(won - first < 100, `${winner} won, ${won - first} ms after the first`);
+    }
   });
 
   it("an ended race leaves no run behind", async () => {
