@@ -55,13 +55,21 @@ impl Live {
                     self.all_durable().await?;
                 }
                 Next::Wait(at) => {
-                    let is_busy = self.state.lock().plan.is_busy();
+                    let (is_busy, in_first_request) = {
+                        let state = self.state.lock();
+                        (state.plan.is_busy(), state.plan.in_first_request())
+                    };
                     if self.shared.is_draining() && !is_busy {
                         break; // it is given back as the node leaves
                     }
                     if !is_busy {
                         self.settled.cancel();
-                        permit = permit.or_else(|| self.shared.parking.try_park());
+                    }
+                    if !is_busy && !in_first_request && permit.is_none() {
+                        permit = self.shared.parking.try_park();
+                        if permit.is_none() && self.suspend(at).await? {
+                            break; // as many wait in memory as may
+                        }
                     }
                     tokio::select! {
                         () = woken => {}
