@@ -73,15 +73,18 @@ describe("streaming", { concurrency: 8 }, () => {
   });
 
   it("forty streams at once lose no commit, live or late", async () => {
-    const expected = ['stream:"a"', 'stream:"é"', "commit", 'stream:"one "', 'stream:"two"', "commit", 'stream:"three"', "commit", "succeeded"];
+    const expected = ["a", "é", "one ", "two", "three"];
     for (let round = 0; round < 2; round += 1) {
       await Promise.all(
         Array.from({ length: 20 }, async () => {
           const { url } = await redirected("/pipe-async");
           const live = await followStream(url);
           const late = await followStream(url);
-          assert.deepEqual(words(live.frames), expected);
-          assert.deepEqual(words(late.frames), expected);
+          for (const { frames } of [live, late]) {
+            const chunks = frames.filter(({ event }) => event === "inngest.stream");
+            assert.deepEqual(chunks.map(({ data }) => data.data), expected);
+            assertStream(frames, expected);
+          }
         }),
       );
     }
