@@ -91,6 +91,8 @@ impl Plan {
             }
             Change::Waiting { until, subject } => {
                 self.in_first_request = false;
+                // Why: whatever attempt of a discovery asked for it, has succeeded.
+                self.discovery = Discovery { wanted: false, ..Discovery::FRESH };
                 State::waiting(entry.kind, *until, subject.clone())
             }
             Change::Reset => {
