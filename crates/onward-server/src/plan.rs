@@ -188,11 +188,6 @@ impl Plan {
         self.in_first_request
     }
 
-    /// Whether the step has its output or its last error, or waits: what the endpoint reported of it is known.
-    pub(crate) fn knows(&self, key: StepKey) -> bool {
-        self.steps.get(&key).is_some_and(|step| !matches!(step.state, State::Failing { .. }))
-    }
-
     /// Whether anything of the step is known.
     pub(crate) fn has(&self, key: StepKey) -> bool {
         self.steps.contains_key(&key)

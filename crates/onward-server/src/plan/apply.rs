@@ -108,7 +108,7 @@ impl Plan {
         let mut settled = Vec::new();
         for Asked { id, is_race, ask } in asked {
             let key = id.key();
-            if self.knows(key) && !self.may_report(key, &ask) {
+            if self.is_known(unit, key, &ask) {
                 continue;
             }
             if !self.steps.contains_key(&key) && self.steps.len() >= self.steps_max {
@@ -128,10 +128,16 @@ impl Plan {
         told
     }
 
-    /// Whether an outcome of a step that is known may still be recorded: it is under way.
-    fn may_report(&self, key: StepKey, ask: &Ask) -> bool {
-        let reports = matches!(ask, Ask::Ran(_) | Ask::Failed { .. } | Ask::Refused { .. });
-        reports && matches!(self.steps.get(&key).map(|step| &step.state), Some(State::Planned { .. }))
+    /// Whether what is asked, or reported, is known already: it changes nothing.
+    fn is_known(&self, unit: Unit, key: StepKey, ask: &Ask) -> bool {
+        match self.steps.get(&key).map(|step| &step.state) {
+            None => false,
+            // Why: the client's request tries a step once and reports it again and again, until it is heard.
+            Some(_) if unit == Unit::FirstRequest && matches!(ask, Ask::Failed { .. }) => true,
+            Some(State::Failing { .. }) => false,
+            Some(State::Planned { .. }) => !matches!(ask, Ask::Ran(_) | Ask::Failed { .. } | Ask::Refused { .. }),
+            Some(_) => true,
+        }
     }
 
     /// Takes one thing that is asked. Whether the step is done with it.
@@ -316,13 +322,7 @@ impl Plan {
         told: &mut Told,
     ) {
         let stuck = match unit {
-            Unit::FirstRequest => {
-                // It has handed the run over: with nothing outstanding, the endpoint is asked what comes next.
-                if !self.in_first_request && self.outstanding_len() == 0 {
-                    self.want_discovery();
-                }
-                false
-            }
+            Unit::FirstRequest => false,
             Unit::Discovery => told.is_empty() && !self.discovery.wanted && self.outstanding_len() == 0,
             Unit::Targeted(key) => {
                 let state = self.steps.get(&key).map(|step| &step.state);
