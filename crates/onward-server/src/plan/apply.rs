@@ -109,6 +109,11 @@ impl Plan {
         for Asked { id, is_race, ask } in asked {
             let key = id.key();
             if self.is_known(unit, key, &ask) {
+                if unit == Unit::Discovery
+                    && let Some(step) = self.steps.get_mut(&key)
+                {
+                    step.is_race = is_race;
+                }
                 continue;
             }
             if !self.steps.contains_key(&key) && self.steps.len() >= self.steps_max {

@@ -114,7 +114,8 @@ impl Plan {
                 self.discovery = Discovery { wanted: false, ..Discovery::FRESH };
             }
         }
-        self.steps.insert(key, Step { id: entry.step.clone(), kind: entry.kind, state, is_race: false });
+        // Why a race: the journal does not tell, and one call too many does no harm. The next discovery tells.
+        self.steps.insert(key, Step { id: entry.step.clone(), kind: entry.kind, state, is_race: true });
     }
 }
 
