@@ -95,6 +95,18 @@ listen({
   ),
   "/count": endpoint(counting(3, 15)),
   "/count-slowly": endpoint(counting(3, 100)),
+  "/parallel": endpoint(async () => {
+    const talking = (name) =>
+      logged(name, async (n) => {
+        for (let i = 0; i < 10; i += 1) {
+          stream.push(`${name}${i}`);
+          await pause(10);
+        }
+        if (name === "b" && n < 2) throw new Error("once more");
+        return name;
+      });
+    return Response.json(await Promise.all(["a", "b", "c"].map(talking)));
+  }),
   "/quiet": endpoint(async () => {
     await step.sleep("pause", "1s");
     return Response.json({ quiet: await logged("a", () => true) });

@@ -179,6 +179,22 @@ describe("streaming", { concurrency: 8 }, () => {
     assert.equal(typeof (await response.json()).error, "string");
   });
 
+  it("parallel steps stream at the same time, each in its own order, and one that fails is rolled back", async () => {
+    await Promise.all(
+      [1, 2, 3, 4].map(async () => {
+        const { url } = await redirected("/parallel");
+        const live = await followStream(url);
+        const late = await followStream(url);
+        for (const name of ["a", "b", "c"]) {
+          const own = ({ event, data }) => data.hashedStepId === hash(name) || event === "inngest.response";
+          const expected = Array.from({ length: 10 }, (_, i) => `${name}${i}`);
+          assertStream(live.frames.filter(own), expected);
+          assertStream(late.frames.filter(own), expected);
+        }
+      }),
+    );
+  });
+
   it("late readers get a replay, as often as they ask", async () => {
     const { url, runId } = await redirected("/count");
     const live = await followStream(url);
