@@ -11,6 +11,7 @@ use onward_protocol::{
 use onward_scheduler::{Config, Hub, Parking, ParkingLimits, Scheduler, SystemClock, TaskSet};
 use onward_sqlite::SqliteStore;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Options, api,
@@ -103,6 +104,7 @@ impl Engine {
             hub,
             scheduler,
             tasks,
+            closing: CancellationToken::new(),
             parking: Parking::new(ParkingLimits::default()),
             tokens,
             keys,
@@ -131,7 +133,7 @@ impl Engine {
                 tracing::debug!(%error, "TCP_NODELAY was not set");
             }
         });
-        let (tasks, drain) = (shared.tasks.clone(), shared.options.drain);
+        let (tasks, closing, drain) = (shared.tasks.clone(), shared.closing.clone(), shared.options.drain);
         let stop = tasks.shutdown_token().clone();
         // Why it goes on listening: an endpoint that is being called asks the engine for its run's state.
         let graceful = async move {
@@ -141,6 +143,7 @@ impl Engine {
             if left > 0 {
                 tracing::warn!(left, "calls were still under way at the end of the grace period: they are made again");
             }
+            closing.cancel();
         };
         let served = axum::serve(listener, app).with_graceful_shutdown(graceful).into_future();
         let over = async {

@@ -30,7 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    plan::Plan,
+    plan::{Plan, Unit},
     record::{Origin, Target},
     shared::Shared,
 };
@@ -64,6 +64,12 @@ struct State {
     streamed: usize,
     /// The streams of output that its endpoint has open, with the step that each is about, once that is known.
     tees: BTreeMap<TeeId, Tee>,
+    /// How many calls were made, which tells their order.
+    made: u64,
+    /// The calls under way, by when they were made.
+    calls: BTreeMap<Unit, u64>,
+    /// Which call has run a step, by when it was made: late output of it counts, and none of earlier ones.
+    ran_by: BTreeMap<StepKey, u64>,
     /// The handler's own response, as its endpoint streamed it.
     response: Option<Content>,
     /// Facts may have come for its waiting steps.
@@ -77,6 +83,8 @@ struct State {
 
 /// A stream of output that is open.
 struct Tee {
+    /// How many calls had been made when it was opened.
+    opened: u64,
     step: Option<StepKey>,
     stop: CancellationToken,
 }
@@ -119,6 +127,9 @@ impl Live {
             tail,
             streamed: 0,
             tees: BTreeMap::new(),
+            made: 0,
+            calls: BTreeMap::new(),
+            ran_by: BTreeMap::new(),
             response: None,
             nudged: true,
             submitted: 0,

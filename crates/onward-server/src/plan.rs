@@ -188,6 +188,11 @@ impl Plan {
         self.in_first_request
     }
 
+    /// Whether the step has its outcome.
+    pub(crate) fn is_done(&self, key: StepKey) -> bool {
+        self.steps.get(&key).is_some_and(|step| matches!(step.state, State::Done { .. }))
+    }
+
     /// Whether anything of the step is known.
     pub(crate) fn has(&self, key: StepKey) -> bool {
         self.steps.contains_key(&key)
@@ -250,6 +255,3 @@ impl Plan {
         Entry { seq, at: now, step: id, kind, change }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,6 +8,7 @@ use onward_protocol::{
     token::{self, KeyRing},
 };
 use onward_scheduler::{Hub, Parking, Scheduler, TaskSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::Caller,
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) tasks: TaskSet,
+    /// Cancelled when no call is under way any more at a shutdown: who still waits is let go.
+    pub(crate) closing: CancellationToken,
     pub(crate) parking: Parking,
     /// The keys of run tokens.
     pub(crate) tokens: KeyRing,

@@ -140,7 +140,7 @@ async fn take(
             };
         };
         let plan = Plan::new(shared.policy(0), shared.options.limits.steps).replay(&loaded.journal);
-        if knows_all(&plan, &ops) {
+        if knows_all(&plan, &ops, loaded.record.status.is_final()) {
             return Ok(());
         }
         if loaded.record.status.is_final() {

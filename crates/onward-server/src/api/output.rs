@@ -75,7 +75,7 @@ async fn outcome(shared: &Arc<Shared>, run_id: RunId) -> Result<Option<Arc<Outco
     tokio::select! {
         outcome = watch.outcome() => Ok(Some(outcome)),
         () = tokio::time::sleep(shared.options.hold) => Ok(None),
-        () = shared.tasks.shutdown_token().cancelled() => Ok(None),
+        () = shared.closing.cancelled() => Ok(None),
     }
 }
 

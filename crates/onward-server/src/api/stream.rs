@@ -82,7 +82,7 @@ fn bytes(
     };
     let metadata = encode(&sse::Frame::Metadata { run_id: run_id.to_string() }, &at.0.to_string());
     let connection = Connection {
-        reader: reader.until(shared.tasks.shutdown_token().clone()),
+        reader: reader.until(shared.closing.clone()),
         head: Some(format!("{HEARTBEAT}{metadata}")),
         _open: Arc::clone(&shared.streams_open),
     };

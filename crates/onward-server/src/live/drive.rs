@@ -141,6 +141,9 @@ impl Live {
         }
         if !self.shared.is_draining() {
             for call in state.plan.calls(now) {
+                state.made += 1;
+                let made = state.made;
+                state.calls.insert(call.unit, made);
                 self.call(call);
             }
             for (key, kind, attempt, request) in state.plan.requests(now) {

@@ -60,11 +60,12 @@ impl Live {
             live.take_report(&mut state, Some(new), ops)
         };
         tracing::info!(target: "onward::run", run_id = %live.run_id, endpoint = %live.endpoint, "run began");
-        let written = receipt?.durable().await;
-        if written.is_ok() && live.outcome().is_none() {
+        // Why before it is durable: who reports may go away, and the run must be moved all the same.
+        let receipt = receipt?;
+        if live.outcome().is_none() {
             live.start();
         }
-        Ok(written?)
+        Ok(receipt.durable().await?)
     }
 
     /// Takes a report of the client's own request. What is known already is not recorded again. When this returns, it is
@@ -88,7 +89,7 @@ impl Live {
         ops: Vec<Op>,
     ) -> Result<Receipt, NotTaken> {
         if let Some(outcome) = &state.outcome {
-            return if knows_all(&state.plan, &ops) {
+            return if knows_all(&state.plan, &ops, true) {
                 Ok(Receipt::NOTHING)
             } else {
                 Err(NotTaken::Ended(outcome.status))
@@ -191,8 +192,9 @@ impl Live {
             return;
         }
         let said = said(self, &state);
+        let begun = state.calls.remove(&call.unit);
         let (told, then) = self.take(&mut state, call.unit, call.attempt, said);
-        let frames = state.frames_after(call.unit, &told, then != Then::Keep);
+        let frames = state.frames_after(call.unit, begun, &told, then != Then::Keep);
         drop(self.submit(&mut state, Write { start: None, told, frames, then }));
         drop(state);
         self.wake.notify_one();
@@ -267,22 +269,36 @@ fn raw(payload: &Payload) -> &RawValue {
     serde_json::from_slice(payload.as_ref()).unwrap_or(RawValue::NULL)
 }
 
-/// Whether a run's journal has all that ops report: they were taken before.
-pub(crate) fn knows_all(plan: &Plan, ops: &[Op]) -> bool {
-    ops.iter().all(|op| match op.kind {
-        OpKind::Complete { .. } | OpKind::Again | OpKind::Nothing | OpKind::Deferred => true,
-        _ if op.key == COMPLETE => true,
-        _ => crate::plan::step_id(&op.id, op.index, op.key).is_ok_and(|id| plan.has(id.key())),
+/// Whether a run's journal has all that ops report: they were taken before. Those about the run itself were if it has
+/// ended.
+pub(crate) fn knows_all(plan: &Plan, ops: &[Op], has_ended: bool) -> bool {
+    ops.iter().all(|op| {
+        let step = || crate::plan::step_id(&op.id, op.index, op.key).ok().map(|id| id.key());
+        match op.kind {
+            OpKind::Nothing | OpKind::Deferred => true,
+            OpKind::Complete { .. } | OpKind::Again => has_ended,
+            _ if op.key == COMPLETE => has_ended,
+            OpKind::Ran { .. } => step().is_some_and(|key| plan.is_done(key)),
+            _ => step().is_some_and(|key| plan.has(key)),
+        }
     })
 }
 
 impl State {
     /// The frames that settle what steps have streamed, now that a unit is over; `ends`: and the run with it.
-    fn frames_after(&mut self, unit: Unit, told: &Told, ends: bool) -> Vec<onward_core::stream::Frame> {
+    fn frames_after(
+        &mut self,
+        unit: Unit,
+        begun: Option<u64>,
+        told: &Told,
+        ends: bool,
+    ) -> Vec<onward_core::stream::Frame> {
         let mut frames = Vec::new();
         for entry in &told.entries {
             if matches!(entry.change, Change::Succeeded { .. }) && entry.kind == StepKind::Run {
-                frames.extend(self.commit(wire(&entry.step)));
+                let key = wire(&entry.step);
+                frames.extend(self.commit(key));
+                self.ran_by.extend(begun.map(|begun| (key, begun)));
             }
         }
         if ends {

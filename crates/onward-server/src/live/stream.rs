@@ -19,7 +19,7 @@ use super::{
     Live, State, Tee,
     write::{Receipt, Write},
 };
-use crate::plan::{Told, read_key};
+use crate::plan::{Told, Unit, read_key};
 
 /// One stream of output that an endpoint has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,10 @@ impl Live {
         let id = TeeId(TEES.fetch_add(1, Ordering::Relaxed));
         let stop = CancellationToken::new();
         self.teed.notify_waiters();
-        self.state.lock().tees.insert(id, Tee { step: None, stop: stop.clone() });
+        let mut state = self.state.lock();
+        let opened = state.made;
+        state.tees.insert(id, Tee { opened, step: None, stop: stop.clone() });
+        drop(state);
         if self.over.is_cancelled() {
             stop.cancel();
         }
@@ -84,11 +87,10 @@ impl Live {
                     }
                     match step {
                         Some(key) => {
-                            if let Some(tee) = state.tees.get_mut(&id) {
-                                tee.step = Some(key);
-                            }
-                            // Why: it belongs to an attempt that was the last, and its answer was faster.
-                            if state.plan.succeeded(key) == Some(false) {
+                            let Some(tee) = state.tees.get_mut(&id) else { continue };
+                            tee.step = Some(key);
+                            let opened = tee.opened;
+                            if !state.counts(opened, key) {
                                 continue;
                             }
                         }
@@ -183,6 +185,23 @@ impl State {
             }
         }
         frames
+    }
+
+    /// Whether output of a step counts that comes by a stream which was opened when so many calls had been made. The
+    /// answer of a call may be faster than what it streamed: that belongs to the attempt which the call was.
+    fn counts(&self, opened: u64, key: StepKey) -> bool {
+        match self.plan.succeeded(key) {
+            Some(true) => self.ran_by.get(&key).is_some_and(|made| opened >= *made),
+            Some(false) => false,
+            None => self.calls.iter().any(|(unit, made)| {
+                let runs_it = match unit {
+                    Unit::Targeted(step) => self.plan.wire_of(*step) == Some(key),
+                    Unit::Discovery => true,
+                    Unit::FirstRequest => false,
+                };
+                runs_it && opened >= *made
+            }),
+        }
     }
 
     /// The frame that settles what a step has streamed, where its outcome is known already.

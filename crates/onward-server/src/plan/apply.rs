@@ -136,10 +136,9 @@ impl Plan {
     /// Whether what is asked, or reported, is known already: it changes nothing.
     fn is_known(&self, unit: Unit, key: StepKey, ask: &Ask) -> bool {
         match self.steps.get(&key).map(|step| &step.state) {
-            None => false,
             // Why: the client's request tries a step once and reports it again and again, until it is heard.
             Some(_) if unit == Unit::FirstRequest && matches!(ask, Ask::Failed { .. }) => true,
-            Some(State::Failing { .. }) => false,
+            None | Some(State::Failing { .. }) => false,
             Some(State::Planned { .. }) => !matches!(ask, Ask::Ran(_) | Ask::Failed { .. } | Ask::Refused { .. }),
             Some(_) => true,
         }
