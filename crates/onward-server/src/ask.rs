@@ -39,8 +39,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) retry_after: Option<Duration>,
     /// Whether a failure that the SDK calls final may be tried again: in the first request it counts one attempt too few.
     pub(crate) forgives: bool,
-    /// From when on an event of a name counts.
-    pub(crate) look_back: &'a dyn Fn(&str) -> Timestamp,
+    /// From when on events count.
+    pub(crate) since: Timestamp,
 }
 
 /// What ops say together.
@@ -102,8 +102,7 @@ impl Reading<'_> {
                 let kind = StepKind::WaitForEvent;
                 match self.time(timeout).and_then(|until| Ok((until, self.matcher(&name, expression)?))) {
                     Ok((until, matcher)) => {
-                        let since = Some((self.look_back)(&name));
-                        let subject = Subject::Event { matcher, since };
+                        let subject = Subject::Event { matcher, since: Some(self.since) };
                         Ask::Wait { kind, name, subject, until: Some(until) }
                     }
                     Err(error) => Ask::Refused { kind, error },

@@ -23,6 +23,7 @@ use onward_core::{
     run::Outcome,
     store::{Lease, Loaded},
     stream::Tail,
+    waiter::Subject,
 };
 use onward_protocol::sse::Content;
 use parking_lot::Mutex;
@@ -51,8 +52,6 @@ pub(crate) struct Live {
     durable: watch::Sender<u64>,
     /// The run is no longer under way here.
     over: CancellationToken,
-    /// Nothing is under way of it for the moment: it holds no slot of the scheduler.
-    settled: CancellationToken,
 }
 
 struct State {
@@ -79,6 +78,10 @@ struct State {
     outcome: Option<Arc<Outcome>>,
     /// It is to be left to others: its lease is lost, or a write failed.
     is_lost: bool,
+    /// It is suspended, or about to be: whoever has news of it waits for it to be claimed again.
+    is_suspended: bool,
+    /// What its waits for events wait for, as far as this process has registered them.
+    waits: BTreeMap<StepKey, Subject>,
 }
 
 /// A stream of output that is open.
@@ -92,6 +95,13 @@ struct Tee {
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Whether it is no longer this process's to go on with.
+    const fn is_elsewhere(&self) -> bool {
+        self.is_lost || self.is_suspended
     }
 }
 
@@ -110,7 +120,9 @@ impl Live {
             Target::Function { .. } => Plan::called(policy, steps_max),
         };
         let plan = plan.replay(&loaded.journal);
-        Self::new(shared, lease, loaded.record.endpoint.clone(), origin, plan, tail)
+        let live = Self::new(shared, lease, loaded.record.endpoint.clone(), origin, plan, tail);
+        live.state.lock().nudged = true;
+        live
     }
 
     fn new(
@@ -131,10 +143,12 @@ impl Live {
             calls: BTreeMap::new(),
             ran_by: BTreeMap::new(),
             response: None,
-            nudged: true,
+            nudged: false,
             submitted: 0,
             outcome: None,
             is_lost: false,
+            is_suspended: false,
+            waits: BTreeMap::new(),
         };
         Arc::new(Self {
             shared: Arc::clone(shared),
@@ -147,7 +161,6 @@ impl Live {
             teed: Notify::new(),
             durable: watch::Sender::new(0),
             over: CancellationToken::new(),
-            settled: CancellationToken::new(),
         })
     }
 

@@ -15,7 +15,7 @@ pub(crate) use self::{
     step::{Ask, error, read_key, step_id, wire},
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::{
     Attempt, Payload, RetryPolicy, Seq, StepKey, Timestamp,
@@ -57,8 +57,8 @@ pub(crate) struct Plan {
     done: BTreeMap<Seq, StepKey>,
     next: Seq,
     discovery: Discovery,
-    /// When the run last got an event of a name.
-    got: BTreeMap<String, Timestamp>,
+    /// The ids of the events that its waits got.
+    got: BTreeSet<String>,
     ended: bool,
 }
 
@@ -237,11 +237,9 @@ impl Plan {
         })
     }
 
-    /// From when on an event of a name counts for a wait that begins now: the run's start, or just after the last that
-    /// it got. One that came just before the wait is not lost, and none counts twice.
-    pub(crate) fn look_back(&self, name: &str, created_at: Timestamp) -> Timestamp {
-        let after_last = self.got.get(name).map(|at| Timestamp::from_micros(at.as_micros().saturating_add(1)));
-        after_last.map_or(created_at, |at| at.max(created_at))
+    /// Whether a wait of the run has got an event: none counts twice.
+    pub(crate) fn has_got(&self, event: &Payload) -> bool {
+        step::event_id(event).is_some_and(|id| self.got.contains(&id))
     }
 
     fn outstanding_len(&self) -> usize {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use onward_core::{
     StepKey, Timestamp,
     store::Then,
-    waiter::{Delivery, Fact},
+    waiter::{Delivery, Fact, Subject, Waiter},
 };
 use onward_scheduler::AttachGuard;
 
@@ -41,7 +41,6 @@ impl Live {
         // Why the result is not needed: a run that is not written is no longer under way here.
         let _ = self.drive_on().await;
         drop(guard);
-        self.settled.cancel();
     }
 
     async fn drive_on(self: &Arc<Self>) -> Result<(), NotWritten> {
@@ -61,9 +60,6 @@ impl Live {
                     };
                     if self.shared.is_draining() && !is_busy {
                         break; // it is given back as the node leaves
-                    }
-                    if !is_busy {
-                        self.settled.cancel();
                     }
                     if !is_busy && !in_first_request && permit.is_none() {
                         permit = self.shared.parking.try_park();
@@ -139,7 +135,10 @@ impl Live {
         if !self.is_durable(&state) {
             return Next::Look;
         }
-        if !self.shared.is_draining() {
+        if self.shared.is_draining() {
+            return Next::Wait(Timestamp::NEVER); // nothing more is begun
+        }
+        {
             for call in state.plan.calls(now) {
                 state.made += 1;
                 let made = state.made;
@@ -174,7 +173,7 @@ impl Live {
                 return Ok(false);
             }
             // Why before it is durable: whoever has news of the run now waits for it to be claimed again.
-            state.is_lost = true;
+            state.is_suspended = true;
             self.shared.live.remove(self);
             self.submit(&mut state, Write { then: Then::Suspend { due_at }, ..Write::of(Told::default()) })
         };
@@ -217,6 +216,15 @@ impl Live {
 fn deliver(state: &mut State, delivery: Delivery) -> Told {
     let Delivery { step, at, fact } = delivery;
     let name = state.plan.waiting(step).map(|(_, subject)| subject.to_owned()).unwrap_or_default();
+    if let Fact::Event(event) = &fact
+        && state.plan.has_got(event)
+        && let Some(Subject::Event { matcher, .. }) = state.waits.get(&step)
+    {
+        // Why: an earlier wait got it, and no event counts twice. What came after it may.
+        let since = Some(Timestamp::from_micros(at.as_micros().saturating_add(1)));
+        let subject = Subject::Event { matcher: matcher.clone(), since };
+        return Told { settled: vec![step], waiters: vec![Waiter { step, subject }], ..Told::default() };
+    }
     let outcome = match fact {
         Fact::Event(event) => Ok(event),
         Fact::Signal(data) => Ok(signal(&name, data.as_ref())),

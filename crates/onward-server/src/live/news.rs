@@ -95,17 +95,17 @@ impl Live {
                 Err(NotTaken::Ended(outcome.status))
             };
         }
-        if state.is_lost {
+        if state.is_elsewhere() {
             return Err(NotTaken::Elsewhere);
         }
         state.heard = self.shared.clock.now();
-        let said = self.read(state, ops, None, true);
+        let said = self.read(ops, None, true);
         let (told, then) = self.take(state, Unit::FirstRequest, Attempt::FIRST, said);
         Ok(self.submit(state, Write { start, told, frames: Vec::new(), then }))
     }
 
     /// Reads ops into what they ask for.
-    fn read(&self, state: &State, ops: Vec<Op>, retry_after: Option<std::time::Duration>, first: bool) -> Said {
+    fn read(&self, ops: Vec<Op>, retry_after: Option<std::time::Duration>, first: bool) -> Said {
         let created_at = onward_core::Timestamp::from_micros(self.origin.event_ts.saturating_mul(1000));
         ask::read(
             ops,
@@ -117,7 +117,7 @@ impl Live {
                 retention: self.shared.options.retention,
                 retry_after,
                 forgives: first && self.origin.retries == 1,
-                look_back: &|name| state.plan.look_back(name, created_at),
+                since: created_at,
             },
         )
     }
@@ -156,22 +156,22 @@ impl Live {
                     self.await_tees(None).await;
                 }
                 let after = retry_after.map(|after| after.retry_delay(self.shared.clock.now().as_millis()));
-                self.told(call, |live, state| live.read(state, ops, after, false));
+                self.told(call, |live| live.read(ops, after, false));
             }
             Reply::Result { data } => {
-                self.told(call, |_, _| Said { completed: Some(data), ..Said::default() });
+                self.told(call, |_| Said { completed: Some(data), ..Said::default() });
             }
             Reply::Failed { error } => {
                 if streams {
                     self.await_tees(None).await;
                 }
                 let failure = Failure { retryable: false, ..Failure::passing(payload(&error)) };
-                self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
+                self.told(call, |_| Said { failed: Some(failure), ..Said::default() });
             }
             Reply::Error { error, retry_after } => {
                 let after = retry_after.map(|after| after.retry_delay(self.shared.clock.now().as_millis()));
                 let failure = Failure { retry_after: after, ..Failure::passing(payload(&error)) };
-                self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
+                self.told(call, |_| Said { failed: Some(failure), ..Said::default() });
             }
             Reply::Invalid { error } => self.unanswered(call, &error.to_string()),
             Reply::NotTheSdk { why } => self.unanswered(call, why),
@@ -183,15 +183,15 @@ impl Live {
         tracing::warn!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint,
             attempt = call.attempt.0, why, "call failed");
         let failure = Failure::passing(error("EndpointUnreachable", why));
-        self.told(call, |_, _| Said { failed: Some(failure), ..Said::default() });
+        self.told(call, |_| Said { failed: Some(failure), ..Said::default() });
     }
 
-    fn told(self: &Arc<Self>, call: Call, said: impl FnOnce(&Self, &State) -> Said) {
+    fn told(self: &Arc<Self>, call: Call, said: impl FnOnce(&Self) -> Said) {
         let mut state = self.state.lock();
-        if state.outcome.is_some() || state.is_lost {
+        if state.outcome.is_some() || state.is_elsewhere() {
             return;
         }
-        let said = said(self, &state);
+        let said = said(self);
         let begun = state.calls.remove(&call.unit);
         let (told, then) = self.take(&mut state, call.unit, call.attempt, said);
         let frames = state.frames_after(call.unit, begun, &told, then != Then::Keep);
@@ -226,7 +226,7 @@ impl Live {
             if let Some(outcome) = &state.outcome {
                 return Err(NotTaken::Ended(outcome.status));
             }
-            if state.is_lost {
+            if state.is_elsewhere() {
                 return Err(NotTaken::Elsewhere);
             }
             self.submit(&mut state, Write { then: Then::Finish(outcome), ..Write::of(Told::default()) })

@@ -96,8 +96,8 @@ impl Resume for Remote {
                     if let Some(before) = shared.live.replace(Arc::clone(&live)) {
                         before.lose();
                     }
+                    // Why no longer: its calls have limits of their own, and a slow origin must not hold up others.
                     live.start();
-                    live.settled.cancelled().await;
                 }
                 Ok(None) => {}
                 Err(error) => {

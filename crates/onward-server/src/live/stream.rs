@@ -57,7 +57,7 @@ impl Live {
     pub(crate) fn close_tee(self: &Arc<Self>, id: TeeId) {
         let mut state = self.state.lock();
         let step = state.tees.remove(&id).and_then(|tee| tee.step);
-        if state.outcome.is_none() && !state.is_lost {
+        if state.outcome.is_none() && !state.is_elsewhere() {
             let frames: Vec<_> = step.and_then(|key| state.settle_late(key)).into_iter().collect();
             drop(self.submit(&mut state, Write { frames, ..Write::of(Told::default()) }));
         }
@@ -71,7 +71,7 @@ impl Live {
         let limits = self.shared.options.limits;
         let mut state = self.state.lock();
         let (mut written, mut complete) = (Vec::new(), false);
-        if !state.tees.contains_key(&id) || state.outcome.is_some() || state.is_lost {
+        if !state.tees.contains_key(&id) || state.outcome.is_some() || state.is_elsewhere() {
             return Teed::Complete;
         }
         for frame in frames {

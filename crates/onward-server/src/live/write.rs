@@ -7,6 +7,7 @@ use onward_core::{
     run::{NewRun, Outcome},
     store::{Checkpoint, Then},
     stream::Frame,
+    waiter::Subject,
 };
 use tokio::sync::oneshot;
 
@@ -75,6 +76,9 @@ impl Live {
             _ => None,
         };
         self.log(&told);
+        for waiter in told.waiters.iter().filter(|waiter| matches!(waiter.subject, Subject::Event { .. })) {
+            state.waits.insert(waiter.step, waiter.subject.clone());
+        }
         state.submitted += 1;
         let number = state.submitted;
         let steps = told.entries.len();
@@ -155,7 +159,6 @@ impl Live {
     pub(super) fn leave(&self) {
         self.shared.live.remove(self);
         self.over.cancel();
-        self.settled.cancel();
         for tee in self.state.lock().tees.values() {
             tee.stop.cancel();
         }
@@ -169,7 +172,7 @@ impl Live {
         }
         tracing::warn!(run_id = %self.run_id, error = error as &dyn std::error::Error, "a checkpoint was not written");
         self.leave();
-        if matches!(error, StoreError::Unavailable(_)) {
+        if matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt(_)) {
             let live = Arc::clone(self);
             self.shared.tasks.spawn("give back", async move { live.give_back().await });
         }

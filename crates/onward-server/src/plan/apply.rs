@@ -222,10 +222,10 @@ impl Plan {
             State::Waiting { .. } => Attempt::FIRST,
             State::Done { .. } => return,
         };
-        if let State::Waiting { subject, .. } = &step.state {
+        if let State::Waiting { .. } = &step.state {
             told.settled.push(key);
-            if step.kind == StepKind::WaitForEvent && outcome.as_ref().is_ok_and(|event| event.as_ref() != b"null") {
-                self.got.insert(subject.clone(), now);
+            if step.kind == StepKind::WaitForEvent {
+                self.got.extend(outcome.as_ref().ok().and_then(super::step::event_id));
             }
         }
         step.state = State::Done { outcome: outcome.clone() };

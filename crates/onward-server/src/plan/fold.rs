@@ -1,6 +1,6 @@
 //! From a journal to the state it tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::{
     Attempt, RetryPolicy, Seq, Timestamp,
@@ -8,7 +8,7 @@ use onward_core::{
     step::StepKind,
 };
 
-use super::{Discovery, Plan, State, Step};
+use super::{Discovery, Plan, State, Step, step::event_id};
 
 impl Plan {
     /// A run of which nothing is known yet but that its client's own request executes it.
@@ -21,7 +21,7 @@ impl Plan {
             done: BTreeMap::new(),
             next: Seq(0),
             discovery: Discovery { wanted: false, ..Discovery::FRESH },
-            got: BTreeMap::new(),
+            got: BTreeSet::new(),
             ended: false,
         }
     }
@@ -66,11 +66,8 @@ impl Plan {
         let before = self.steps.get(&key).map(|step| &step.state);
         let state = match &entry.change {
             Change::Succeeded { output, .. } => {
-                if let Some(State::Waiting { subject, .. }) = before
-                    && entry.kind == StepKind::WaitForEvent
-                    && output.as_ref() != b"null"
-                {
-                    self.got.insert(subject.clone(), entry.at);
+                if entry.kind == StepKind::WaitForEvent {
+                    self.got.extend(event_id(output));
                 }
                 State::Done { outcome: Ok(output.clone()) }
             }

@@ -92,6 +92,15 @@ pub(crate) fn read_key(hex: &str) -> Option<StepKey> {
     Some(StepKey::from_bytes(key))
 }
 
+/// The id of an event, as it is given to a wait.
+pub(super) fn event_id(event: &Payload) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Identified {
+        id: String,
+    }
+    serde_json::from_slice::<Identified>(event.as_ref()).ok().map(|event| event.id)
+}
+
 /// An error of ours, as the SDK reads errors.
 pub(crate) fn error(name: &str, message: &str) -> Payload {
     Payload::from(serde_json::json!({ "name": name, "message": message }).to_string())
