@@ -5,8 +5,9 @@ import { stream } from "inngest/experimental/durable-endpoints";
 import { setTimeout as pause } from "node:timers/promises";
 import { currentRun, endpoint, listen, log, logged, watchedFetch } from "./kit.mjs";
 
+const queryOf = (request) => Object.fromEntries(new URL(request.url).searchParams);
 const watched = (handler) =>
-  endpoint(async (request) => handler(Object.fromEntries(new URL(request.url).searchParams)), { retries: 20 }, { fetch: watchedFetch });
+  endpoint(async (request) => handler(queryOf(request)), { retries: 20 }, { fetch: watchedFetch });
 
 const taking = (id, ms, value) => logged(id, async () => (await pause(ms), value));
 

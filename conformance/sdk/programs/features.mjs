@@ -44,6 +44,7 @@ listen({
 
   "/retries-default": failing(undefined),
   "/retries-0": failing(0),
+  "/retries-1": failing(1),
   "/retries-2": failing(2),
   "/retries-5": failing(5),
   "/recovers": endpoint(async () => {

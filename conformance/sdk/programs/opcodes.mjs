@@ -87,6 +87,11 @@ listen({
     await logged("woken");
     return got;
   }),
+  "/wait-late": asked(async ({ event }) => {
+    await step.sleep("pause", "2s");
+    const got = await step.waitForEvent("wait", { event, timeout: "20s" });
+    return got?.data ?? null;
+  }),
   "/wait-match": asked(async ({ event, match, timeout }) => step.waitForEvent("wait", { event, match, timeout })),
   "/wait-twice": asked(async ({ event }) => {
     const first = await step.waitForEvent("first", { event, timeout: "1h" });
@@ -117,8 +122,13 @@ listen({
   }),
   "/infer": asked(async ({ base, kind }) => {
     const of = { baseUrl: `${base}/v1`, apiKey: "secret-api-key", model: "test-model" };
-    const model = kind === "anthropic" ? step.ai.models.anthropic({ ...of, defaultParameters: { max_tokens: 5 } }) : step.ai.models.openai(of);
-    return step.ai.infer("ask", { model, body: { messages: [{ role: "user", content: "hello" }] } });
+    const models = {
+      openai: () => step.ai.models.openai(of),
+      anthropic: () => step.ai.models.anthropic({ ...of, defaultParameters: { max_tokens: 5 } }),
+      gemini: () => step.ai.models.gemini(of),
+    };
+    const body = kind === "gemini" ? { contents: [] } : { messages: [{ role: "user", content: "hello" }] };
+    return step.ai.infer("ask", { model: models[kind ?? "openai"](), body });
   }),
   "/wrap": asked(async () => {
     const text = await step.ai.wrap("generate", async (prompt) => `${prompt}, world`, "hello");

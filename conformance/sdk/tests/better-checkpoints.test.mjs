@@ -181,7 +181,8 @@ describe("better: checkpoints", { concurrency: 4 }, () => {
 
   it("a reply that asks for nothing new is no end, and an empty one is no crash", async () => {
     const runId = wire.ulid();
-    const server = await fake({ body: [wire.sleeping("z", "1s")] }, { body: [wire.sleeping("z", "1s")] }, { body: wire.complete(1) });
+    const asking = { body: [wire.sleeping("z", "1s")] };
+    const server = await fake(asking, asking, { body: wire.complete(1) });
     await first(engine, wire.firstCheckpoint(runId, server.url, [wire.ran("a", 1)]));
     await engine.post(`/v1/checkpoint/${runId}/steps`, wire.laterCheckpoint(runId, [wire.sleeping("y", "")]));
     const run = await engine.ended(runId);

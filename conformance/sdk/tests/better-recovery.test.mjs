@@ -46,13 +46,14 @@ describe("better: recovery", { concurrency: 4 }, () => {
     assert.equal(endpoint.executions("kept", runId).length, 1);
   });
 
+  const asJson = { "content-type": "application/json" };
   const failures = {
     "502 with HTML": { status: 502, body: "<html>Bad Gateway</html>" },
     "503 with nothing": { status: 503, body: "" },
-    "404 with JSON": { status: 404, body: '{"error":"no such route"}', headers: { "content-type": "application/json" } },
+    "404 with JSON": { status: 404, body: '{"error":"no such route"}', headers: asJson },
     "200 with HTML": { status: 200, body: "<html>Welcome</html>" },
-    "200 with JSON that looks like a result": { status: 200, body: '{"done":true}', headers: { "content-type": "application/json" } },
-    "206 with no SDK header": { status: 206, body: "[]", headers: { "content-type": "application/json" } },
+    "200 with JSON that looks like a result": { status: 200, body: '{"done":true}', headers: asJson },
+    "206 with no SDK header": { status: 206, body: "[]", headers: asJson },
     "a broken connection": "hang up",
   };
 

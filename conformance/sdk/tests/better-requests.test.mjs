@@ -94,6 +94,7 @@ describe("better: requests", { concurrency: 8 }, () => {
     const run = await start(`${endpoint.url}/query?a=1&stepId=mine&b=2`);
     const query = await value(run.url);
     assert.deepEqual(query.filter(([name]) => name !== "stepId"), [["a", "1"], ["b", "2"]]);
+    assert.equal(query.findLast(([name]) => name === "stepId")[1], "mine");
     assert.equal(endpoint.executions("read", run.runId).length, 1);
   });
 

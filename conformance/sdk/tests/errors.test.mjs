@@ -45,7 +45,8 @@ describe("errors and limits", { concurrency: 4 }, () => {
     "an unknown operation": () => ({ ...good(), steps: [{ ...wire.ran("a", 1), op: "Levitate" }] }),
     "a step without an id": () => ({ ...good(), steps: [{ op: "StepRun", data: 1 }] }),
     "a step whose id is no hash": () => ({ ...good(), steps: [{ ...wire.ran("a", 1), id: "a" }] }),
-    "a domain that is not of HTTP": () => wire.firstCheckpoint(wire.ulid(), never, [wire.ran("a", 1)], { event: { domain: "file:///etc" } }),
+    "a domain that is not of HTTP": () =>
+      wire.firstCheckpoint(wire.ulid(), never, [wire.ran("a", 1)], { event: { domain: "file:///etc" } }),
   };
   for (const [name, body] of Object.entries(broken)) {
     it(`a checkpoint with ${name} is refused`, async () => {
@@ -142,8 +143,11 @@ describe("errors and limits", { concurrency: 4 }, () => {
 
   it("events: the same seed gives the same ids, and a list with one that is bad is refused as a whole", async () => {
     const seed = `${Date.now()},${Buffer.from("0123456789").toString("base64")}`;
-    const send = async () =>
-      (await (await engine.post(`/e/${engine.eventKey}`, [{ name: "a" }, { name: "b" }], { "x-inngest-event-id-seed": seed })).json()).ids;
+    const headers = { "x-inngest-event-id-seed": seed };
+    const send = async () => {
+      const response = await engine.post(`/e/${engine.eventKey}`, [{ name: "a" }, { name: "b" }], headers);
+      return (await response.json()).ids;
+    };
     const first = await send();
     assert.deepEqual(await send(), first);
     assert.notEqual(first[0], first[1]);

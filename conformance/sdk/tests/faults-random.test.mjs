@@ -8,23 +8,10 @@ import { Engine } from "../harness/engine.mjs";
 import { acknowledged, assertEnds, assertNotEarly, assertStepsOnce } from "../harness/invariants.mjs";
 import { waits } from "../harness/phases.mjs";
 import { pause } from "../harness/program.mjs";
+import { killAtRandom, randomly, seeds } from "../harness/random.mjs";
 import { outputUrl } from "../harness/wire.mjs";
 
 const RUNS = 50;
-const seeds = (process.env.SEEDS ?? "1").split(",").map(Number);
-
-/** Numbers in [0, 1) that follow from a seed (mulberry32). */
-function randomly(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const expected = (key) => ({ key, sum: 6 * Number(key) + 6, amount: Number(key) * 10, tried: "passed" });
 
 /** Sends an event until it is acknowledged; its id makes it one event. */
@@ -44,16 +31,7 @@ for (const seed of seeds) {
       const random = randomly(seed);
       const engine = await Engine.dev({ flags: ["--first-request-lease", "2s"] });
       const endpoint = await Endpoint.start("faults", engine);
-      const kills = (async () => {
-        for (let n = 0; n < 8; n += 1) {
-          await pause(300 + random() * 1_500);
-          const which = random();
-          const down = random() * 600;
-          if (which < 0.5) await engine.restart(down);
-          else if (which < 0.9) await endpoint.restart(down);
-          else await Promise.all([engine.restart(down), endpoint.restart(down)]);
-        }
-      })();
+      const kills = killAtRandom(random, { engine, endpoint }, 8);
       try {
         const clients = Array.from({ length: RUNS }, async (_, index) => {
           const key = `${index + 1}`;

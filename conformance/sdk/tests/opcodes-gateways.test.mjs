@@ -53,6 +53,15 @@ describe("opcodes: ai.infer, ai.wrap and fetch", { concurrency: 8 }, () => {
     assert.equal(headers["anthropic-version"], "2023-06-01");
   });
 
+  it("ai.infer in the Gemini format: the key goes in the URL, and does not show", async () => {
+    const model = await fake((_request, response) => json(response, { candidates: [] }));
+    const { value: got, run } = await ask("infer", { base: model.url, kind: "gemini" });
+    assert.deepEqual(got, { candidates: [] });
+    assert.equal(model.requests[0].path, "/v1/models/test-model:generateContent?key=secret-api-key");
+    assert.ok(!JSON.stringify(await engine.run(run.runId)).includes("secret-api-key"));
+    assert.ok(!engine.output.includes("secret-api-key"));
+  });
+
   it("ai.infer: a model that fails for a while is asked again", async () => {
     let calls = 0;
     const model = await fake((_request, response) =>

@@ -16,7 +16,8 @@ describe("opcodes: parallel steps and races", { concurrency: 4 }, () => {
   });
   after(() => Promise.all([engine.stop(), endpoint.stop(), functions.stop()]));
 
-  const of = (runId, kind, step) => endpoint.lines().find((line) => line.kind === kind && line.step === step && line.runId === runId);
+  const of = (runId, kind, step) =>
+    endpoint.lines().find((line) => line.kind === kind && line.step === step && line.runId === runId);
 
   it("a parallel group: all at the same time, each once, then the step after them once", async () => {
     const run = await start(`${endpoint.url}/parallel`);

@@ -125,6 +125,14 @@ describe("opcodes: steps and sleeps", { concurrency: 8 }, () => {
     assert.equal((await value(long.url)).error.stepId, "pause");
   });
 
+  it("a sleep for ever is one of 366 days", async () => {
+    const run = await start(`${endpoint.url}/sleep-ms?ms=Infinity`);
+    const { status, steps } = await engine.run(run.runId);
+    assert.equal(status, "Running");
+    const due = Date.parse(steps.find(({ id }) => id === "pause").due_at);
+    assert.ok(Math.abs(due - Date.now() - 366 * 86_400_000) < 60_000, new Date(due).toISOString());
+  });
+
   it("a run of many steps: each executes once, and the run's steps are listed", async () => {
     const run = await start(`${endpoint.url}/steps?n=40`);
     assert.equal((await value(run.url)).value, 780);

@@ -44,6 +44,13 @@ describe("opcodes: events and signals", { concurrency: 8 }, () => {
     for (const run of runs) assert.deepEqual((await value(run.url)).value.data, { n: "right" });
   });
 
+  it("waitForEvent: an event that came after the run began and before it waited is not missed", async () => {
+    const event = fresh("between");
+    const run = await start(`${endpoint.url}/wait-late?event=${event}`);
+    await engine.send(event, { n: 1 });
+    assert.deepEqual((await value(run.url)).value, { n: 1 });
+  });
+
   it("waitForEvent: the first event wins, and another name wakes nobody", async () => {
     const event = fresh("first");
     const run = await wait(event);

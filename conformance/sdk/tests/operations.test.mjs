@@ -89,7 +89,8 @@ describe("operations", { concurrency: 4 }, () => {
       });
       try {
         const ids = Array.from({ length: 20 }, () => wire.ulid());
-        const begin = (runId) => engine.post("/v1/checkpoint", wire.firstCheckpoint(runId, counting.url, [wire.sleeping("z", "")]));
+        const steps = [wire.sleeping("z", "")];
+        const begin = (runId) => engine.post("/v1/checkpoint", wire.firstCheckpoint(runId, counting.url, steps));
         await Promise.all(ids.map(begin));
         for (const id of ids) assert.equal((await engine.ended(id)).status, "Completed");
         assert.ok(most <= 3 && most > 1, `${most} at once`);

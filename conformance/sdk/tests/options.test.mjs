@@ -25,7 +25,7 @@ describe("options, redirects, tokens and the proxy", { concurrency: 8 }, () => {
     const kept = await engine.ended(run);
     assert.equal(kept.status, "Completed");
     assert.ok(Date.parse(kept.run_started_at) <= Date.parse(kept.ended_at));
-    assert.deepEqual(kept.steps.map(({ id, status }) => [id, status]), [["a", kept.steps[0].status], ["b", kept.steps[0].status]]);
+    assert.deepEqual(kept.steps.map(({ id }) => id), ["a", "b"]);
   });
 
   it("a plain value is the answer as JSON and the run's output", async () => {
@@ -45,7 +45,8 @@ describe("options, redirects, tokens and the proxy", { concurrency: 8 }, () => {
     assert.deepEqual([response.status, await response.json()], [200, { a: "of its own server" }]);
   });
 
-  for (const [route, executions] of [["retries-0", 1], ["retries-2", 3], ["retries-default", 4], ["retries-5", 6]]) {
+  const retries = { "retries-0": 1, "retries-1": 2, "retries-2": 3, "retries-default": 4, "retries-5": 6 };
+  for (const [route, executions] of Object.entries(retries)) {
     it(`retries: /${route} executes a failing step ${executions} times, then the handler catches`, async () => {
       const run = await start(`${endpoint.url}/${route}`);
       const caught = await value(run.url);
