@@ -2,7 +2,7 @@
 
 import { fetch as durableFetch, group, referenceFunction, step } from "inngest";
 import { setTimeout as pause } from "node:timers/promises";
-import { currentRun, endpoint as plainEndpoint, listen, log, logged, watchedFetch } from "./kit.mjs";
+import { endpoint as plainEndpoint, listen, logged, watchedFetch } from "./kit.mjs";
 
 const endpoint = (handler, options) => plainEndpoint(handler, options, { fetch: watchedFetch });
 const queryOf = (request) => Object.fromEntries(new URL(request.url).searchParams);
@@ -220,17 +220,8 @@ listen({
     for (let i = 0; i < Number(n); i += 1) sum += await logged(`step-${i}`, () => i);
     return sum;
   }),
-  "/end-time": asked(async () => {
-    await step.sleep("pause", "1s");
-    const at = await logged("last", () => 1);
-    log({ kind: "returning", runId: await currentRun() });
-    return at;
-  }),
-  "/crash-first": asked(async () => {
-    await logged("kept", () => 1);
-    await logged("crash", () => {
-      if (process.env.CRASH) process.kill(process.pid, "SIGKILL");
-    });
-    return "recovered";
+  "/slow-first": asked(async () => {
+    await step.run("quick", () => 1);
+    return step.run("long", async () => (await pause(2_500), "long"));
   }),
 });
