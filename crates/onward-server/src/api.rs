@@ -100,10 +100,15 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// How long a request's body may take to come.
+const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// The body of a request, up to a limit.
 async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
     use http_body_util::{BodyExt, LengthLimitError, Limited};
-    match Limited::new(request.into_body(), limit).collect().await {
+    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), limit).collect()).await;
+    let body = body.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come"))?;
+    match body {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let text = format!("the body is larger than {limit} bytes");

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use onward_core::{Payload, Store, StoreError};
 use onward_protocol::{
     sdk::signing::{InvalidSigningKey, Keys, SigningKey},
@@ -19,6 +19,7 @@ use crate::{
     functions::Functions,
     live::{Registry, Remote},
     observe::Metrics,
+    serve::serve,
     shared::Shared,
 };
 
@@ -41,9 +42,6 @@ pub enum Error {
     /// The client for calls cannot be made.
     #[error("the client for calls cannot be made")]
     Client(#[from] reqwest::Error),
-    /// The connection to clients failed.
-    #[error("serving failed")]
-    Serve(#[from] std::io::Error),
 }
 
 /// An engine that has opened its store and listens.
@@ -90,7 +88,7 @@ impl Engine {
         let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
         let keys = Keys::new(keys?);
         let listener = TcpListener::bind(options.listen).await.map_err(|error| Error::Listen(options.listen, error))?;
-        let address = listener.local_addr()?;
+        let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
         let tokens = token_keys(&*store).await?;
         let functions = Functions::load(&*store).await?;
         let (hub, tasks, clock) = (Arc::new(Hub::default()), TaskSet::new(), Arc::new(SystemClock::default()));
@@ -128,13 +126,7 @@ impl Engine {
         let Self { shared, listener, sqlite, .. } = self;
         shared.scheduler.start(Arc::new(Remote(Arc::clone(&shared))));
         let app: Router = api::router(Arc::clone(&shared));
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY was not set");
-            }
-        });
         let (tasks, closing, drain) = (shared.tasks.clone(), shared.closing.clone(), shared.options.drain);
-        let stop = tasks.shutdown_token().clone();
         // Why it goes on listening: an endpoint that is being called asks the engine for its run's state.
         let graceful = async move {
             until.await;
@@ -145,20 +137,12 @@ impl Engine {
             }
             closing.cancel();
         };
-        let served = axum::serve(listener, app).with_graceful_shutdown(graceful).into_future();
-        let over = async {
-            stop.cancelled().await;
-            tokio::time::sleep(drain + LAST_REQUESTS).await;
-        };
-        let ended = tokio::select! {
-            ended = served => ended,
-            () = over => Ok(()),
-        };
+        serve(listener, app, graceful, LAST_REQUESTS).await;
         shared.scheduler.shutdown().await?;
         if let Some(sqlite) = sqlite {
             sqlite.close().await;
         }
-        Ok(ended?)
+        Ok(())
     }
 }
 

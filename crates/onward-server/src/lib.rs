@@ -13,6 +13,7 @@ pub mod observe;
 pub mod options;
 mod plan;
 mod record;
+mod serve;
 mod shared;
 
 pub use crate::{
