@@ -60,20 +60,39 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Without keys, any page that a developer has open could order the engine about: a browser says where it comes from.
+/// Without keys, any page that a developer has open could order the engine about: a browser says where it comes from,
+/// and by which name it was led here.
 async fn from_elsewhere(
     axum::extract::State(shared): Engine,
     request: Request,
     next: axum::middleware::Next,
 ) -> Response {
-    let path = request.uri().path();
-    let is_open = path.ends_with("/output") || path.starts_with("/e/") || path == "/v1/realtime/sse";
-    let origin = request.headers().get(header::ORIGIN);
-    if is_open || !shared.options.signing_keys.is_empty() || origin.is_none_or(is_loopback) {
+    if !shared.options.signing_keys.is_empty() {
         return next.run(request).await;
     }
-    let text = "a page of another origin may not call this: set a signing key";
-    Refusal::new(StatusCode::FORBIDDEN, text).into_response()
+    let path = request.uri().path();
+    let is_open = path.ends_with("/output")
+        || path == "/v1/realtime/sse"
+        || (path.starts_with("/e/") && !shared.options.event_keys.is_empty());
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    if !is_open && !headers.get(header::ORIGIN).is_none_or(is_loopback) {
+        let text = "a page of another origin may not call this: set a signing key, for events an event key";
+        return Refusal::new(StatusCode::FORBIDDEN, text).into_response();
+    }
+    if !host.is_none_or(is_near) {
+        let text = "without keys, the engine is called by localhost, an address, or a name without dots";
+        return Refusal::new(StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a host is a name that no page elsewhere can have: else its name may have been made to lead here.
+fn is_near(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    let is_address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    is_address || !name.contains('.') || [".localhost", ".internal", ".local"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether an origin is on this machine.
@@ -164,6 +183,23 @@ fn refused(error: &StoreError) -> Refusal {
         error => {
             tracing::error!(error = error as &dyn std::error::Error, "the store refused");
             Refusal::unavailable()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_near;
+
+    #[test]
+    fn a_name_that_a_page_elsewhere_can_have_is_not_near() {
+        for near in
+            ["localhost:8288", "127.0.0.1:8288", "[::1]:8288", "engine", "a.localhost", "host.docker.internal:1"]
+        {
+            assert!(is_near(near), "{near}");
+        }
+        for far in ["evil.example:8288", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80"] {
+            assert!(!is_near(far), "{far}");
         }
     }
 }

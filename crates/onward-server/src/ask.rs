@@ -54,6 +54,10 @@ pub(crate) struct Said {
     pub(crate) completed: Option<Box<RawValue>>,
     /// The endpoint wants to be called again.
     pub(crate) again: bool,
+    /// It was not reached, or something else answered.
+    pub(crate) unanswered: Option<Payload>,
+    /// Its answer cannot be taken.
+    pub(crate) refused: Option<Payload>,
 }
 
 /// Reads ops. Waits for events come first, so that nothing which happens in the same answer is missed.

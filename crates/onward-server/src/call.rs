@@ -113,12 +113,30 @@ pub(crate) async fn make(live: Arc<Live>, call: Call) {
     live.shared.metrics.reentry(result, began.elapsed());
     match answer {
         Ok(reply) => live.answered(call, reply).await,
-        Err(why) => live.unanswered(call, &why),
+        Err(NoAnswer::Unreached(why)) => live.unanswered(call, &why),
+        Err(NoAnswer::TooLarge(limit)) => {
+            let why = format!("the endpoint's answer has more than {limit} bytes: --limit-reply-bytes");
+            live.refused(call, "AnswerTooLarge", &why);
+        }
     }
 }
 
-/// The answer, or why there is none: in words that may be shown to whoever waits for the run.
-async fn ask(live: &Live, call: Call) -> Result<Reply, String> {
+/// Why there is no answer, in words that may be shown to whoever waits for the run.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// There was none; another time there may be.
+    Unreached(String),
+    /// There was one of more than so many bytes.
+    TooLarge(usize),
+}
+
+impl<T: Into<String>> From<T> for NoAnswer {
+    fn from(why: T) -> Self {
+        Self::Unreached(why.into())
+    }
+}
+
+async fn ask(live: &Live, call: Call) -> Result<Reply, NoAnswer> {
     let wire = match &live.origin.target {
         Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
         Target::Function { url, event, .. } => to_function(live, call, url, event),
@@ -129,25 +147,28 @@ async fn ask(live: &Live, call: Call) -> Result<Reply, String> {
     let _place = live.shared.caller.place(&url.origin().ascii_serialization()).await;
     let time = live.shared.options.reentry_timeout;
     let answered = tokio::time::timeout(time, send(live, wire, url));
-    answered.await.unwrap_or_else(|_| Err("the endpoint took too long to answer".to_owned()))
+    answered.await.unwrap_or_else(|_| Err("the endpoint took too long to answer".into()))
 }
 
-async fn send(live: &Live, wire: Wire, url: reqwest::Url) -> Result<Reply, String> {
+async fn send(live: &Live, wire: Wire, url: reqwest::Url) -> Result<Reply, NoAnswer> {
     let limits = &live.shared.options.limits;
     let request = live.shared.caller.client.request(wire.method, url).headers(wire.headers).body(wire.body);
     let mut response = request.send().await.map_err(|error| unreachable(&error))?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
+    if (300..400).contains(&status) {
+        return Err("the endpoint redirects elsewhere: set INNGEST_SERVE_ORIGIN to where it is".into());
+    }
     let body = read(&mut response, limits.reply_bytes).await?;
     Ok(Reply::read(status, &headers, &body, limits.steps))
 }
 
 /// Reads a body up to a limit.
-async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Bytes, String> {
+async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Bytes, NoAnswer> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "the endpoint's answer broke off")? {
+    while let Some(chunk) = response.chunk().await.map_err(|_| "the answer broke off")? {
         if body.len() + chunk.len() > limit {
-            return Err(format!("the endpoint's answer has more than {limit} bytes"));
+            return Err(NoAnswer::TooLarge(limit));
         }
         body.extend_from_slice(&chunk);
     }

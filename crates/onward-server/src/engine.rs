@@ -19,6 +19,7 @@ use crate::{
     functions::Functions,
     live::{Registry, Remote},
     observe::Metrics,
+    record::Names,
     serve::serve,
     shared::Shared,
 };
@@ -109,6 +110,7 @@ impl Engine {
             caller,
             live: Registry::default(),
             functions,
+            names: Names::default(),
             metrics: Metrics::new(),
             streams_open: Arc::default(),
             options,

@@ -67,6 +67,8 @@ struct State {
     made: u64,
     /// The calls under way, by when they were made.
     calls: BTreeMap<Unit, u64>,
+    /// How many calls had been made when the endpoint last opened a stream of output.
+    last_tee: Option<u64>,
     /// Which call has run a step, by when it was made: late output of it counts, and none of earlier ones.
     ran_by: BTreeMap<StepKey, u64>,
     /// The handler's own response, as its endpoint streamed it.
@@ -141,6 +143,7 @@ impl Live {
             tees: BTreeMap::new(),
             made: 0,
             calls: BTreeMap::new(),
+            last_tee: None,
             ran_by: BTreeMap::new(),
             response: None,
             nudged: false,

@@ -47,6 +47,8 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// How long a run in its first request may be silent before the engine calls its endpoint again.
     pub first_request_lease: Duration,
+    /// How long an endpoint is called again that is not reached, before that counts as a failure.
+    pub unreachable_for: Duration,
     /// How long an endpoint may take to answer a call.
     pub reentry_timeout: Duration,
     /// How long a client that waits for an outcome is held before it is asked to come again.
@@ -128,9 +130,12 @@ impl fmt::Debug for Options {
 impl Options {
     /// The defaults of a mode.
     pub fn new(mode: Mode) -> Self {
-        let (retry, private) = match mode {
-            Mode::Dev => (Retry::Every(Duration::from_secs(1)), true),
-            Mode::Start => (Retry::Between(Duration::from_secs(2), Duration::from_secs(300)), false),
+        let (retry, private, unreachable_for) = match mode {
+            Mode::Dev => (Retry::Every(Duration::from_secs(1)), true, Duration::from_secs(10)),
+            Mode::Start => {
+                let retry = Retry::Between(Duration::from_secs(2), Duration::from_secs(300));
+                (retry, false, Duration::from_secs(24 * 3600))
+            }
         };
         Self {
             mode,
@@ -145,6 +150,7 @@ impl Options {
             event_retention: Duration::from_secs(7 * 24 * 3600),
             token_lifetime: Duration::from_secs(30 * 24 * 3600),
             first_request_lease: Duration::from_secs(300),
+            unreachable_for,
             reentry_timeout: Duration::from_secs(2 * 3600),
             // Below the 300 s after which Node gives up, and so that 20 redirects are more than an hour.
             hold: Duration::from_secs(240),

@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     done: BTreeMap<Seq, StepKey>,
     next: Seq,
     discovery: Discovery,
+    /// How long and how often its endpoint has not answered.
+    silence: Option<Silence>,
     /// The ids of the events that its waits got.
     got: BTreeSet<String>,
     ended: bool,
@@ -70,6 +72,13 @@ struct Discovery {
     /// Not before this.
     at: Timestamp,
     under_way: bool,
+}
+
+/// Calls that got no answer of the SDK, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Timestamp,
+    times: u32,
 }
 
 impl Discovery {

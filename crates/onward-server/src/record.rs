@@ -98,7 +98,7 @@ const ENDPOINT_ID_BYTES_MAX: usize = 256;
 
 /// The endpoint that a request is for: its function's id where it has one, else `METHOD /path` with a `:id` for each
 /// part of the path that names one thing among many. Else each order would be an endpoint of its own.
-pub(crate) fn endpoint_of(request: &HttpRequestEvent) -> EndpointId {
+fn endpoint_of(request: &HttpRequestEvent) -> EndpointId {
     let name = if request.function.is_empty() {
         let parts = request.path.split('/').map(|part| if is_id(part) { ":id" } else { part });
         format!("{} {}", request.method, parts.collect::<Vec<_>>().join("/"))
@@ -106,6 +106,28 @@ pub(crate) fn endpoint_of(request: &HttpRequestEvent) -> EndpointId {
         request.function.clone()
     };
     endpoint_id(&name)
+}
+
+/// The endpoints that are named by their paths. Their number is bounded: whoever can make a request may make up paths.
+#[derive(Debug, Default)]
+pub(crate) struct Names(parking_lot::Mutex<std::collections::BTreeSet<EndpointId>>);
+
+/// How many there are.
+const NAMES_MAX: usize = 1_000;
+
+impl Names {
+    /// The endpoint of a request: with as many paths as there may be, a new one is `METHOD /*`.
+    pub(crate) fn of(&self, request: &HttpRequestEvent) -> EndpointId {
+        let id = endpoint_of(request);
+        if !request.function.is_empty() {
+            return id;
+        }
+        let mut names = self.0.lock();
+        if names.len() < NAMES_MAX {
+            names.insert(id.clone());
+        }
+        if names.contains(&id) { id } else { endpoint_id(&format!("{} /*", request.method)) }
+    }
 }
 
 /// A name as an endpoint's id.

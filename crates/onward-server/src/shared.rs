@@ -16,6 +16,7 @@ use crate::{
     live::Registry,
     observe::Metrics,
     options::{Options, Retry},
+    record::Names,
 };
 
 /// What the parts of an engine share.
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) caller: Caller,
     pub(crate) live: Registry,
     pub(crate) functions: Functions,
+    pub(crate) names: Names,
     pub(crate) metrics: Metrics,
     /// How many streams are being read.
     pub(crate) streams_open: Arc<()>,

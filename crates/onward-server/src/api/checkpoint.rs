@@ -21,7 +21,7 @@ use super::{Engine, authorize, json, read, refusal::Refusal, refused, run_id};
 use crate::{
     live::{Live, NotTaken, knows_all},
     plan::Plan,
-    record::{Origin, Target, endpoint_of, from_millis},
+    record::{Origin, Target, from_millis},
     shared::Shared,
 };
 
@@ -44,7 +44,7 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
     let run_id = RunId::from_bytes(run_id);
     let Some(event) = event else { return Err(Refusal::malformed("the checkpoint has no event")) };
     check(&shared, &event)?;
-    let (endpoint, app) = (endpoint_of(&event), event.domain.clone());
+    let (endpoint, app) = (shared.names.of(&event), event.domain.clone());
     let now = shared.clock.now();
     let created_at = created_at(run_id, now);
     let target = Target::Endpoint { request: event, version: request_version };

@@ -106,6 +106,7 @@ pub(super) async fn show(
     let mut data = summary(&loaded.record);
     data["output"] = loaded.record.outcome.as_ref().map_or(Value::Null, output);
     data["steps"] = steps(&loaded.journal).into();
+    data["last_error"] = last_error(&loaded.journal);
     Ok(json(&json!({ "data": data })))
 }
 
@@ -114,6 +115,17 @@ fn output(outcome: &Outcome) -> Value {
         return json!({ "error": public(outcome) });
     }
     Answer::decode(outcome).ok().and_then(|answer| serde_json::from_str(answer.data.get()).ok()).unwrap_or_default()
+}
+
+/// What the handler failed with last, or why its endpoint was not reached, where nothing has come after that.
+fn last_error(journal: &[Entry]) -> Value {
+    match journal.last().map(|entry| (entry.kind, &entry.change)) {
+        Some((StepKind::Handler, Change::AttemptFailed { error, .. } | Change::Failed { error, .. })) => {
+            let error: Value = serde_json::from_slice(error.as_ref()).unwrap_or_default();
+            error.get("message").cloned().unwrap_or_default()
+        }
+        _ => Value::Null,
+    }
 }
 
 /// The steps of a journal, in the order in which they were first recorded.

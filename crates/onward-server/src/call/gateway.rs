@@ -6,7 +6,7 @@ use onward_core::{Attempt, Payload, StepKey, step::StepKind};
 use onward_protocol::sdk::request::{AiRequest, FetchRequest};
 use serde_json::{Value, json};
 
-use super::read;
+use super::{NoAnswer, read};
 use crate::{
     live::Live,
     plan::{Failure, error},
@@ -111,6 +111,7 @@ async fn send(
     let caller = &live.shared.caller;
     let url = reqwest::Url::parse(url).map_err(|_| Gateway::final_("the URL is not one"))?;
     caller.reach().check_host(&url).map_err(|refused| Gateway::final_(refused.to_string()))?;
+    let origin = url.origin().ascii_serialization();
     let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Gateway::final_("the method is not one"))?;
     let mut request = caller.client().request(method, url);
@@ -120,6 +121,7 @@ async fn send(
     if !body.is_empty() {
         request = request.body(body);
     }
+    let _place = caller.place(&origin).await;
     let mut response = request.send().await.map_err(|error| {
         if error.is_builder() {
             Gateway::final_("a header is not one")
@@ -133,6 +135,9 @@ async fn send(
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let headers = headers.collect();
-    let body = read(&mut response, live.shared.options.limits.reply_bytes).await.map_err(Gateway::final_)?;
+    let body = read(&mut response, live.shared.options.limits.reply_bytes).await.map_err(|error| match error {
+        NoAnswer::Unreached(why) => Gateway::passing(why),
+        NoAnswer::TooLarge(limit) => Gateway::final_(format!("the answer has more than {limit} bytes")),
+    })?;
     Ok(Answered { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }

@@ -67,6 +67,19 @@ impl Reach {
         }
     }
 
+    /// Follows redirects that keep the method and the body, where they stay with who was called or lead to an origin
+    /// that is allowed by name: the call and its signature are for nobody else.
+    fn redirects(&self) -> Policy {
+        let reach = self.clone();
+        Policy::custom(move |attempt: Attempt<'_>| {
+            let keeps = matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= REDIRECTS_MAX;
+            let (from, to) = (attempt.previous().last(), attempt.url());
+            let same = from.is_some_and(|from| is_same(from, to));
+            let allowed = reach.check(to).is_ok() && (same || !reach.only.is_empty());
+            if keeps && allowed { attempt.follow() } else { attempt.stop() }
+        })
+    }
+
     /// A client that connects to nothing else.
     pub(super) fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
         // An app may have chosen its provider already; then that one stays.
@@ -75,17 +88,16 @@ impl Reach {
             .no_proxy()
             .tcp_nodelay(true)
             .connect_timeout(super::CONNECT_TIMEOUT)
-            .redirect(Policy::custom(follow))
+            .redirect(self.redirects())
             .user_agent(concat!("onward/", env!("CARGO_PKG_VERSION")));
         if self.private { builder.build() } else { builder.dns_resolver(Arc::new(PublicOnly)).build() }
     }
 }
 
-/// Follows redirects that keep the method and the body, on the same origin.
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let keeps = matches!(attempt.status().as_u16(), 307 | 308);
-    let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-    if keeps && same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+/// Whether a redirect stays with who was called: on its origin, or on its host's own HTTPS.
+fn is_same(from: &Url, to: &Url) -> bool {
+    let upgrades = from.scheme() == "http" && to.scheme() == "https" && from.host_str() == to.host_str();
+    from.origin() == to.origin() || (upgrades && from.port().is_none() && to.port().is_none())
 }
 
 /// Resolves names to public addresses alone: what a name resolves to may change between a check and its use.

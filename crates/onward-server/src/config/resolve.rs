@@ -55,6 +55,7 @@ impl Reader {
             event_retention: self.one("event-retention", default.event_retention, value::duration),
             token_lifetime: self.one("token-lifetime", default.token_lifetime, value::duration),
             first_request_lease: self.one("first-request-lease", default.first_request_lease, value::duration),
+            unreachable_for: self.one("unreachable-for", default.unreachable_for, value::duration_or_zero),
             reentry_timeout: self.one("reentry-timeout", default.reentry_timeout, value::duration),
             hold: self.one("hold", default.hold, value::duration),
             drain: self.one("drain", default.drain, value::duration_or_zero),

@@ -81,6 +81,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("event-retention", "DURATION", "Keep an event as long as this"),
     Setting::new("token-lifetime", "DURATION", "Let a run's token open it as long as this"),
     Setting::new("first-request-lease", "DURATION", "Take a run over after its first request was silent so long"),
+    Setting::new("unreachable-for", "DURATION", "Call an endpoint again that is not reached for as long as this"),
     Setting::new("reentry-timeout", "DURATION", "Let an endpoint take as long as this to answer a call"),
     Setting::new(
         "hold",

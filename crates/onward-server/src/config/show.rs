@@ -54,6 +54,7 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
         "event-retention" => time(options.event_retention),
         "token-lifetime" => time(options.token_lifetime),
         "first-request-lease" => time(options.first_request_lease),
+        "unreachable-for" => time(options.unreachable_for),
         "reentry-timeout" => time(options.reentry_timeout),
         "hold" => time(options.hold),
         "drain" => time(options.drain),

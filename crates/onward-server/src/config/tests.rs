@@ -316,6 +316,7 @@ fn what_is_shown_names_its_sources_and_no_secret() {
         event_retention = "7d"  # default of start
         token_lifetime = "30d"  # default of start
         first_request_lease = "5m"  # default of start
+        unreachable_for = "1d"  # default of start
         reentry_timeout = "2h"  # default of start
         hold = "4m"  # default of start
         drain = "20s"  # default of start

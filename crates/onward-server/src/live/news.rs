@@ -125,14 +125,21 @@ impl Live {
     /// Takes what a unit says into the plan.
     fn take(&self, state: &mut State, unit: Unit, attempt: Attempt, said: Said) -> (Told, Then) {
         let now = self.shared.clock.now();
-        let Said { asked, failed, completed, again } = said;
+        let Said { asked, failed, completed, again, unanswered, refused } = said;
         if let Some(data) = completed {
             // Steps that are reported beside the end are recorded before it.
             let told = state.plan.record(unit, attempt, asked, now, &mut draw);
             return (Told { failed: None, ..told }, Then::Finish(Answer::completed(data, state.take_response())));
         }
-        let is_empty = asked.is_empty() && failed.is_some();
-        let mut told = if is_empty { Told::default() } else { state.plan.apply(unit, attempt, asked, now, draw) };
+        let is_answer = !asked.is_empty() || (failed.is_none() && unanswered.is_none() && refused.is_none());
+        let mut told = if is_answer { state.plan.apply(unit, attempt, asked, now, draw) } else { Told::default() };
+        if let Some(error) = unanswered {
+            let patience = self.shared.options.unreachable_for;
+            told = told.and(state.plan.unanswered(unit, attempt, error, patience, now, draw()));
+        }
+        if let Some(error) = refused {
+            told = told.and(state.plan.refuse(unit, attempt, error, now));
+        }
         if let Some(failure) = failed {
             told = told.and(state.plan.fail(unit, attempt, failure, now, draw()));
         }
@@ -146,14 +153,15 @@ impl Live {
     /// A call was answered, or was not.
     pub(crate) async fn answered(self: &Arc<Self>, call: Call, reply: Reply) {
         let streams = matches!(self.origin.target, Target::Endpoint { .. });
+        let made = self.state.lock().calls.get(&call.unit).copied().unwrap_or_default();
         match reply {
             Reply::Ops { ops, retry_after } => {
                 let ends = ops.iter().any(|op| matches!(op.kind, OpKind::Complete { .. }));
                 let ran = ops.iter().find(|op| matches!(op.kind, OpKind::Ran { .. } | OpKind::Failed { .. }));
                 if let Some(op) = ran {
-                    self.await_tees(Some(StepKey::from_bytes(op.key))).await;
+                    self.await_tees(Some(StepKey::from_bytes(op.key)), made).await;
                 } else if ends && streams {
-                    self.await_tees(None).await;
+                    self.await_tees(None, made).await;
                 }
                 let after = retry_after.map(|after| after.retry_delay(self.shared.clock.now().as_millis()));
                 self.told(call, |live| live.read(ops, after, false));
@@ -163,7 +171,7 @@ impl Live {
             }
             Reply::Failed { error } => {
                 if streams {
-                    self.await_tees(None).await;
+                    self.await_tees(None, made).await;
                 }
                 let failure = Failure { retryable: false, ..Failure::passing(payload(&error)) };
                 self.told(call, |_| Said { failed: Some(failure), ..Said::default() });
@@ -173,7 +181,7 @@ impl Live {
                 let failure = Failure { retry_after: after, ..Failure::passing(payload(&error)) };
                 self.told(call, |_| Said { failed: Some(failure), ..Said::default() });
             }
-            Reply::Invalid { error } => self.unanswered(call, &error.to_string()),
+            Reply::Invalid { error } => self.refused(call, "InvalidAnswer", &error.to_string()),
             Reply::NotTheSdk { why } => self.unanswered(call, why),
         }
     }
@@ -182,8 +190,16 @@ impl Live {
     pub(crate) fn unanswered(self: &Arc<Self>, call: Call, why: &str) {
         tracing::warn!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint,
             attempt = call.attempt.0, why, "call failed");
-        let failure = Failure::passing(error("EndpointUnreachable", why));
-        self.told(call, |_| Said { failed: Some(failure), ..Said::default() });
+        let unanswered = Some(error("EndpointUnreachable", why));
+        self.told(call, |_| Said { unanswered, ..Said::default() });
+    }
+
+    /// A call's answer cannot be taken, and will not be another time.
+    pub(crate) fn refused(self: &Arc<Self>, call: Call, name: &str, why: &str) {
+        tracing::warn!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint,
+            attempt = call.attempt.0, why, "answer refused");
+        let refused = Some(error(name, why));
+        self.told(call, |_| Said { refused, ..Said::default() });
     }
 
     fn told(self: &Arc<Self>, call: Call, said: impl FnOnce(&Self) -> Said) {

@@ -42,11 +42,12 @@ impl Live {
     pub(crate) fn open_tee(&self) -> (TeeId, CancellationToken) {
         let id = TeeId(TEES.fetch_add(1, Ordering::Relaxed));
         let stop = CancellationToken::new();
-        self.teed.notify_waiters();
         let mut state = self.state.lock();
         let opened = state.made;
+        state.last_tee = Some(opened);
         state.tees.insert(id, Tee { opened, step: None, stop: stop.clone() });
         drop(state);
+        self.teed.notify_waiters();
         if self.over.is_cancelled() {
             stop.cancel();
         }
@@ -70,7 +71,7 @@ impl Live {
     pub(crate) fn tee(self: &Arc<Self>, id: TeeId, frames: Vec<sse::Frame>, outside: &mut u32) -> Teed {
         let limits = self.shared.options.limits;
         let mut state = self.state.lock();
-        let (mut written, mut complete) = (Vec::new(), false);
+        let (mut written, mut complete, mut too_much) = (Vec::new(), false, false);
         if !state.tees.contains_key(&id) || state.outcome.is_some() || state.is_elsewhere() {
             return Teed::Complete;
         }
@@ -83,7 +84,8 @@ impl Live {
                         || state.streamed + len > limits.stream_bytes
                         || state.tail.last().0 + 16 >= FRAMES_MAX
                     {
-                        return Teed::TooMuch;
+                        too_much = true;
+                        break;
                     }
                     match step {
                         Some(key) => {
@@ -121,8 +123,12 @@ impl Live {
                 sse::Frame::Metadata { .. } | sse::Frame::RedirectInfo { .. } => {}
             }
         }
+        // Why in any case: frames that have got their places must be written.
         let receipt = self.submit(&mut state, Write { frames: written, ..Write::of(Told::default()) });
         drop(state);
+        if too_much {
+            return Teed::TooMuch;
+        }
         if complete {
             // The endpoint may leave the connection open for ever.
             self.close_tee(id);
@@ -133,18 +139,13 @@ impl Live {
 
     /// Waits until what a call has streamed is here, as far as that can be known: its answer may be faster.
     /// `step`: the one that it ran; `None`: it ended the run, so its response comes.
-    pub(super) async fn await_tees(&self, step: Option<StepKey>) {
+    pub(super) async fn await_tees(&self, step: Option<StepKey>, made: u64) {
         let here = |state: &State| match step {
             Some(key) => state.tees.values().all(|tee| tee.step.is_some_and(|step| step != key)),
             None => state.response.is_some() && state.tees.values().all(|tee| tee.step.is_none()),
         };
-        let opens = |state: &State| step.is_some() && state.tees.is_empty() && state.tail.last().0 > 0;
-        if opens(&self.state.lock()) {
-            // Why: a run that streams may have opened a stream that is not here yet.
-            tokio::select! {
-                () = self.teed.notified() => {}
-                () = tokio::time::sleep(OPEN_WAIT) => {}
-            }
+        if step.is_some() {
+            self.await_opening(made).await;
         }
         let all = async {
             loop {
@@ -161,12 +162,33 @@ impl Live {
             () = self.over.cancelled() => {}
         }
     }
+
+    /// Waits a little for a stream that a call may have opened: a run that streams may have one which is not here yet.
+    async fn await_opening(&self, made: u64) {
+        let opened = async {
+            loop {
+                let changed = self.teed.notified();
+                {
+                    let state = self.state.lock();
+                    if state.tail.last().0 == 0 && state.last_tee.is_none() || state.last_tee >= Some(made) {
+                        return;
+                    }
+                }
+                changed.await;
+            }
+        };
+        tokio::select! {
+            () = opened => {}
+            () = tokio::time::sleep(OPEN_WAIT) => {}
+            () = self.over.cancelled() => {}
+        }
+    }
 }
 
 /// How long an answer waits for a stream to be opened, where the run has had one.
 const OPEN_WAIT: std::time::Duration = std::time::Duration::from_millis(25);
 /// How long an answer waits for what its step streamed.
-const STEP_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+const STEP_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long the end of a run waits for its handler's own response.
 const RESPONSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 

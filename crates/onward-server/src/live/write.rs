@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 use super::{Live, State};
 use crate::plan::Told;
 
+/// How long a run stands back whose write was refused as wrong.
+const REST: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// What is to be written at once.
 pub(super) struct Write {
     pub(super) start: Option<NewRun>,
@@ -173,8 +176,11 @@ impl Live {
         tracing::warn!(run_id = %self.run_id, error = error as &dyn std::error::Error, "a checkpoint was not written");
         self.leave();
         if matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt(_)) {
+            // Why a rest: what cannot be written once may not be another time.
+            let corrupt = matches!(error, StoreError::Corrupt(_));
+            let rest = if corrupt { REST } else { std::time::Duration::ZERO };
             let live = Arc::clone(self);
-            self.shared.tasks.spawn("give back", async move { live.give_back().await });
+            self.shared.tasks.spawn("give back", async move { live.give_back(rest).await });
         }
     }
 
@@ -186,13 +192,17 @@ impl Live {
     }
 
     /// Gives the run back, however long the store takes: else nobody would look at it before this node is gone.
-    async fn give_back(&self) {
+    async fn give_back(&self, rest: std::time::Duration) {
         let mut pause = std::time::Duration::from_millis(100);
         loop {
             let now = self.shared.clock.now();
-            let checkpoint = Checkpoint { then: Then::Suspend { due_at: now }, ..Checkpoint::new(self.lease, now) };
+            let due_at = now.after(rest);
+            let checkpoint = Checkpoint { then: Then::Suspend { due_at }, ..Checkpoint::new(self.lease, now) };
             match self.shared.store.checkpoint(checkpoint).await {
-                Ok(done) => return self.shared.scheduler.woken(&done.woken),
+                Ok(done) => {
+                    self.shared.scheduler.woken(&done.woken);
+                    return self.shared.scheduler.due_at(due_at);
+                }
                 Err(StoreError::Unavailable(_)) => {}
                 Err(_) => return, // it never was, or it is others'
             }

@@ -10,7 +10,10 @@ use onward_core::{
     waiter::Waiter,
 };
 
-use super::{Ask, Discovery, Plan, State, Step, Unit};
+use super::{Ask, Discovery, Plan, Silence, State, Step, Unit};
+
+/// The longest that an endpoint is left alone which does not answer.
+const SPACING_MAX: Duration = Duration::from_secs(60);
 
 /// What an endpoint asks for, of which step.
 #[derive(Clone, Debug)]
@@ -105,6 +108,7 @@ impl Plan {
             return told;
         }
         self.over(unit);
+        self.answered(unit);
         let mut settled = Vec::new();
         for Asked { id, is_race, ask } in asked {
             let key = id.key();
@@ -348,6 +352,7 @@ impl Plan {
             return told;
         }
         self.over(unit);
+        self.answered(unit);
         self.in_first_request = false;
         if let Unit::Targeted(key) = unit
             && failure.retryable
@@ -371,6 +376,79 @@ impl Plan {
         let change = Change::AttemptFailed { attempt, error: failure.error, retry_at };
         told.entries.push(self.handler_entry(now, change));
         told
+    }
+
+    /// A call got no answer of the SDK. It is made again without using up an attempt: what was tried is to reach the
+    /// endpoint. When that has failed for as long as `patience`, it counts as [refused](Plan::refuse).
+    pub(crate) fn unanswered(
+        &mut self,
+        unit: Unit,
+        attempt: Attempt,
+        error: Payload,
+        patience: Duration,
+        now: Timestamp,
+        draw: Draw,
+    ) -> Told {
+        if self.ended {
+            return Told::default();
+        }
+        let silence = self.silence.get_or_insert(Silence { since: now, times: 0 });
+        silence.times += 1;
+        let Silence { since, times } = *silence;
+        if now.since(since) >= patience {
+            return self.refuse(unit, attempt, error, now);
+        }
+        self.over(unit);
+        let retry_at = now.after(self.spacing(times, draw));
+        let change = Change::AttemptFailed { attempt: Attempt(attempt.0.saturating_sub(1)), error, retry_at };
+        let mut told = Told::default();
+        if let Unit::Targeted(key) = unit {
+            let Some(step) = self.steps.get_mut(&key) else { return told };
+            let State::Planned { at, .. } = &mut step.state else { return told };
+            *at = retry_at;
+            let (id, kind) = (step.id.clone(), step.kind);
+            told.entries.push(self.entry(id, kind, now, change));
+        } else {
+            let under_way = self.discovery.under_way;
+            self.discovery = Discovery { wanted: true, attempt, at: retry_at, under_way };
+            told.entries.push(self.handler_entry(now, change));
+        }
+        told
+    }
+
+    /// How long to leave an endpoint alone that has not answered so many times.
+    fn spacing(&self, times: u32, draw: Draw) -> Duration {
+        let retries = onward_core::retry::RETRIES_MAX;
+        let policy = self.policy.with_retries(retries).unwrap_or(self.policy);
+        let delay = policy.delay_after(Attempt(times.clamp(1, retries)), draw);
+        delay.unwrap_or(SPACING_MAX).min(SPACING_MAX)
+    }
+
+    /// A call's answer cannot be taken, now or later: the step fails for good, or the run where it was for no one step.
+    pub(crate) fn refuse(&mut self, unit: Unit, attempt: Attempt, error: Payload, now: Timestamp) -> Told {
+        let mut told = Told::default();
+        if self.ended {
+            return told;
+        }
+        self.over(unit);
+        if let Unit::Targeted(key) = unit {
+            if self.steps.get(&key).is_some_and(|step| matches!(step.state, State::Planned { .. })) {
+                self.finish(key, Err(error), now, &mut told);
+                self.settle(&[key]);
+            }
+            return told;
+        }
+        told.entries.push(self.handler_entry(now, Change::Failed { attempt, error: error.clone() }));
+        told.failed = Some(error);
+        self.ended = true;
+        told
+    }
+
+    /// The SDK has answered a call.
+    const fn answered(&mut self, unit: Unit) {
+        if !matches!(unit, Unit::FirstRequest) {
+            self.silence = None;
+        }
     }
 
     /// The endpoint asks to be called again, or has not been heard of in its client's request: that is over.

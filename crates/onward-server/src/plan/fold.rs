@@ -8,7 +8,7 @@ use onward_core::{
     step::StepKind,
 };
 
-use super::{Discovery, Plan, State, Step, step::event_id};
+use super::{Discovery, Plan, Silence, State, Step, step::event_id};
 
 impl Plan {
     /// A run of which nothing is known yet but that its client's own request executes it.
@@ -21,6 +21,7 @@ impl Plan {
             done: BTreeMap::new(),
             next: Seq(0),
             discovery: Discovery { wanted: false, ..Discovery::FRESH },
+            silence: None,
             got: BTreeSet::new(),
             ended: false,
         }
@@ -55,14 +56,32 @@ impl Plan {
         self.in_first_request = false;
         self.discovery = match entry.change {
             Change::AttemptFailed { attempt, retry_at, .. } => {
+                self.fold_silence(entry, attempt, self.discovery.attempt);
                 Discovery { attempt: attempt.next(), at: retry_at, ..Discovery::FRESH }
             }
             _ => Discovery::FRESH,
         };
     }
 
+    /// A call that was not answered is journaled with the attempt before its own, which it has not used up.
+    fn fold_silence(&mut self, entry: &Entry, failed: Attempt, current: Attempt) {
+        if failed < current {
+            let silence = self.silence.get_or_insert(Silence { since: entry.at, times: 0 });
+            silence.times += 1;
+        } else {
+            self.silence = None;
+        }
+    }
+
     fn fold(&mut self, entry: &Entry) {
         let key = entry.key();
+        match (&entry.change, self.steps.get(&key).map(|step| &step.state)) {
+            (Change::AttemptFailed { attempt: failed, .. }, Some(State::Planned { attempt, .. })) => {
+                let current = *attempt;
+                self.fold_silence(entry, *failed, current);
+            }
+            _ => self.silence = None,
+        }
         let before = self.steps.get(&key).map(|step| &step.state);
         let state = match &entry.change {
             Change::Succeeded { output, .. } => {
