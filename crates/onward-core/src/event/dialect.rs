@@ -13,6 +13,7 @@
 
 mod budget;
 mod functions;
+mod patterns;
 mod rewrite;
 mod values;
 

@@ -18,18 +18,25 @@ const BYTES_PER_UNIT: usize = 64;
 
 /// What an evaluation has taken so far.
 ///
-/// Only loops can make an expression of 4,096 bytes work long or grow values large. Each is charged before it runs
-/// for what it walks, all of it, times the size of its body: more it can neither do nor make.
+/// Only loops and regular expressions can make an expression of 4,096 bytes work long, and only loops can grow values
+/// large. Each loop is charged before it runs for what it walks, all of it, times the size of its body; what its
+/// variables stand for is charged whenever they are named, as is what a path leads to: more no operator takes or makes.
 #[derive(Debug, Default)]
 pub(super) struct Budget(AtomicUsize);
 
 impl Budget {
-    /// Takes units, or fails where too many are taken.
-    pub(super) fn take(&self, units: usize) -> Result<(), ExecutionError> {
-        let before =
-            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| Some(taken.saturating_add(units)));
-        let taken = before.unwrap_or_else(|taken| taken).saturating_add(units);
-        if taken > UNITS_MAX { Err(ExecutionError::function_error("loop", "it takes too long")) } else { Ok(()) }
+    /// Takes units, or fails where too many are taken. An operator may swallow that and go on: what has failed once
+    /// fails from then on at once, without counting units again.
+    pub(super) fn take(&self, units: impl FnOnce() -> usize) -> Result<(), ExecutionError> {
+        if self.0.load(Ordering::Relaxed) <= UNITS_MAX {
+            let units = units();
+            let add = |taken: usize| Some(taken.saturating_add(units));
+            let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or_else(|taken| taken);
+            if taken.saturating_add(units) <= UNITS_MAX {
+                return Ok(());
+            }
+        }
+        Err(ExecutionError::function_error("loop", "it takes too long"))
     }
 }
 

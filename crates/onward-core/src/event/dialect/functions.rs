@@ -15,6 +15,7 @@ use cel::{
 
 use super::{
     budget::{self, Budget},
+    patterns::Patterns,
     values::Facts,
 };
 
@@ -26,6 +27,10 @@ pub(super) const PRESENT: &str = "@present";
 pub(super) const TRUTHY: &str = "@truthy";
 /// `@loop(value, size of the body)`: the value, once the loop over it has been charged for.
 pub(super) const LOOP: &str = "@loop";
+/// `@read(value)`: what a loop's variable stands for, once it has been charged for.
+pub(super) const READ: &str = "@read";
+/// `@matches(text, pattern)`: whether there is something in the text that the pattern describes.
+pub(super) const MATCHES: &str = "@matches";
 /// The comparisons: false where the two have no order.
 pub(super) const LESS: &str = "@less";
 pub(super) const LESS_EQUALS: &str = "@less_equals";
@@ -53,6 +58,9 @@ fn declare(context: &mut Context<'_, '_>, budget: Arc<Budget>) -> Result<(), Dec
     context.add_function(LESS_EQUALS, boxed(|call| compare(call, Ordering::is_le)))?;
     context.add_function(GREATER, boxed(|call| compare(call, Ordering::is_gt)))?;
     context.add_function(GREATER_EQUALS, boxed(|call| compare(call, Ordering::is_ge)))?;
+    let (reads, matches, patterns) = (Arc::clone(&budget), Arc::clone(&budget), Patterns::default());
+    context.add_function(READ, boxed(move |call| read(call, &reads)))?;
+    context.add_function(MATCHES, boxed(move |call| find(call, &patterns, &matches)))?;
     context.add_function(LOOP, boxed(move |call| enter_loop(call, &budget)))
 }
 
@@ -90,8 +98,24 @@ fn compare<'b, 'v>(call: &FunctionContext<'b, 'v>, holds: fn(Ordering) -> bool) 
 fn enter_loop<'b, 'v>(call: &mut FunctionContext<'b, 'v>, budget: &Budget) -> Answer<'b, 'v> {
     let body =
         argument(call, 1)?.downcast_ref::<CelInt>().map_or(1, |body| usize::try_from(*body.inner()).unwrap_or(1));
-    budget.take(budget::size(argument(call, 0)?.as_ref()).saturating_mul(body))?;
+    let range = argument(call, 0)?;
+    budget.take(|| budget::size(range.as_ref()).saturating_mul(body))?;
     Ok(call.args.swap_remove(0))
+}
+
+fn read<'b, 'v>(call: &mut FunctionContext<'b, 'v>, budget: &Budget) -> Answer<'b, 'v> {
+    let value = argument(call, 0)?;
+    budget.take(|| budget::size(value.as_ref()))?;
+    Ok(call.args.swap_remove(0))
+}
+
+fn find<'b, 'v>(call: &FunctionContext<'b, 'v>, patterns: &Patterns, budget: &Budget) -> Answer<'b, 'v> {
+    let (text, pattern) = (argument(call, 0)?, argument(call, 1)?);
+    let texts = (text.downcast_ref::<CelString<'_>>(), pattern.downcast_ref::<CelString<'_>>());
+    let ((Some(text), Some(pattern)), 2) = (texts, call.args.len()) else {
+        return Err(ExecutionError::function_error("matches", "it takes a text and a pattern"));
+    };
+    Ok(bool(patterns.find(pattern.inner(), text.inner(), budget)?))
 }
 
 fn is_truthy(value: &dyn Val) -> bool {

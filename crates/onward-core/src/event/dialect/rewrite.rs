@@ -13,7 +13,7 @@ use cel::{
 
 use super::{
     Part, Path, Root,
-    functions::{GET, GREATER, GREATER_EQUALS, LESS, LESS_EQUALS, LOOP, PRESENT, TRUTHY},
+    functions::{GET, GREATER, GREATER_EQUALS, LESS, LESS_EQUALS, LOOP, MATCHES, PRESENT, READ, TRUTHY},
     values::{presence_name, value_name},
 };
 
@@ -64,6 +64,10 @@ impl Rewriter {
     fn parts(&mut self, from: &Expr) -> Result<Expr, String> {
         Ok(match from {
             Expr::Unspecified => return Err("it is empty".to_owned()),
+            // A loop's accumulator must stay as it is, and no expression names it.
+            Expr::Ident(name) if self.bound.contains(name) && !name.starts_with('@') => {
+                call(READ, vec![self.deeper(|_| Ok(variable(name.clone())))?])
+            }
             Expr::Ident(_) | Expr::Literal(_) => from.clone(),
             Expr::Select(select) => self.select(select)?,
             Expr::Call(call) => self.call(call)?,
@@ -134,6 +138,10 @@ impl Rewriter {
             (operators::LESS_EQUALS, 2) => LESS_EQUALS,
             (operators::GREATER, 2) => GREATER,
             (operators::GREATER_EQUALS, 2) => GREATER_EQUALS,
+            ("matches", _) => {
+                let given = from.target.as_deref().into_iter().chain(&from.args);
+                return Ok(call(MATCHES, given.map(|each| self.expression(each)).collect::<Result<_, _>>()?));
+            }
             (other, _) => other,
         };
         let target = from.target.as_deref().map(|target| self.expression(target)).transpose()?.map(Box::new);

@@ -403,6 +403,55 @@ fn no_loop_runs_away() {
     assert!(!holds("async.items.all(i, async.items.exists(j, i == j))", &Value::Null, &many));
 }
 
+#[test]
+fn a_loops_variable_is_charged_for_wherever_it_is_named() {
+    let came = json!({ "items": (0..30_000).collect::<Vec<_>>(), "text": "z".repeat(200_000), "few": [1, 2, 3] });
+    for expression in [
+        "[async.items].all(x, x.all(y, x == x))",
+        "[async.items].all(x, x.all(y, (x + x).size() > 1))",
+        "[async.items].all(x, x.all(y, y in x))",
+        "[async.text].all(x, async.items.all(y, !x.contains('zq')))",
+    ] {
+        assert!(!holds(expression, &Value::Null, &came), "{expression}");
+    }
+    assert!(holds("[async.few].all(x, x.all(y, y in x && x == x))", &Value::Null, &came));
+    assert!(holds("async.items.all(y, y < 30000 && y >= 0)", &Value::Null, &came));
+    assert!(holds("async.items.filter(y, y > 1).map(y, y + 1).size() == 29998", &Value::Null, &came));
+}
+
+#[test]
+fn patterns_are_bounded_and_made_once() {
+    let came =
+        json!({ "items": vec!["abc"; 5_000], "numbers": (0..5_000).collect::<Vec<_>>(), "text": "z".repeat(200_000) });
+    check(
+        &[
+            "async.data.text.matches('^a.c$')",
+            "matches('abc', 'b')",
+            "'äöü'.matches(r'^\\w{3,16}$')",
+            "!'abc'.matches('^b')",
+            "'a'.matches('(') || true",
+        ],
+        &[
+            "'a'.matches('(')",
+            "'a'.matches(1)",
+            "1.matches('a')",
+            "'a'.matches()",
+            "'a'.matches('a', 'a')",
+            "matches('a')",
+        ],
+    );
+    assert!(holds("async.items.all(x, x.matches('^a.c$'))", &Value::Null, &came));
+    assert!(holds("async.text.matches('z$')", &Value::Null, &came));
+    for expression in [
+        "'a'.matches(r'(\\w{20}){10}') || !'a'.matches(r'(\\w{20}){10}')",
+        "async.numbers.all(x, 'a'.matches('a|' + string(x)))",
+        "[async.text].all(x, async.items.all(y, x.matches('z$')))",
+        "async.items.all(x, async.text.matches('z$'))",
+    ] {
+        assert!(!holds(expression, &Value::Null, &came), "{expression}");
+    }
+}
+
 /// A parsed expression without the numbers of its parts.
 fn shape(expression: &cel::IdedExpr) -> String {
     let text = format!("{expression:?}");

@@ -55,7 +55,7 @@ impl VariableResolver for Facts<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         if let Some(place) = variable.strip_prefix("@value") {
             let found = self.find(self.path(place)?).unwrap_or(&Value::Null);
-            self.budget.take(json_size(found)).ok()?;
+            self.budget.take(|| json_size(found)).ok()?;
             return Some(CowVal::Owned(value(found)));
         }
         let path = self.path(variable.strip_prefix("@has")?)?;
