@@ -47,6 +47,24 @@ mod tests {
     use super::{Event, Timestamp};
 
     #[test]
+    fn numbers_stay_as_they_are() {
+        for number in
+            ["31.245270191439438", "0.1", "1e-7", "5e-324", "1.7976931348623157e308", "2.2250738585072011e-308"]
+        {
+            let data = format!("[{number}]").into();
+            let event = Event {
+                id: String::new(),
+                name: String::new(),
+                data,
+                ts: Timestamp::from_micros(0),
+                more: String::new().into(),
+            };
+            let exact: f64 = number.parse().unwrap();
+            assert_eq!(event.to_json()["data"][0].as_f64().unwrap().to_bits(), exact.to_bits(), "{number}");
+        }
+    }
+
+    #[test]
     fn further_members_stand_beside_the_four_and_never_in_their_place() {
         let json = |more: &'static str| {
             let (id, name) = ("1".to_owned(), "come".to_owned());

@@ -136,7 +136,7 @@ fn checked(event: &RawValue, limits: EventLimits) -> Result<NewEvent, &'static s
         ("meta", wire.meta, "its meta is not an object"),
     ] {
         let Some(value) = value else { continue };
-        let value: Value = read(Some(value)).ok_or("it is nested too deeply")?;
+        let value: Value = read(Some(value)).ok_or("it is nested too deeply, or has a number that is too large")?;
         if !(if key == "v" { value.is_string() } else { value.is_object() }) {
             return Err(wrong);
         }
@@ -144,6 +144,10 @@ fn checked(event: &RawValue, limits: EventLimits) -> Result<NewEvent, &'static s
     }
     if wire.data.is_some_and(|data| !is_object(data)) {
         return Err("its data is not an object");
+    }
+    // Why: who gets the event reads its data. What cannot be read would be lost where nobody is told.
+    if wire.data.is_some_and(|data| read::<Value>(Some(data)).is_none()) {
+        return Err("its data is nested too deeply, or has a number that is too large");
     }
     Ok(NewEvent {
         id: wire
