@@ -4,6 +4,9 @@ use std::{process::Command, time::Duration};
 
 use crate::say;
 
+/// The fuzz targets are a workspace of their own.
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/Cargo.toml");
+
 pub(crate) fn all(_: &[String]) -> Result<(), String> {
     let nextest =
         Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
@@ -39,6 +42,12 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
         }
     })?;
     step(&mut took, "documentation tests", || cargo(&["test", "--locked", "--workspace", "--doc"], &[]))?;
+    step(&mut took, "fuzz", || {
+        cargo(&["fmt", "--manifest-path", FUZZ, "--all", "--check"], &[])?;
+        cargo(&["clippy", "--locked", "--manifest-path", FUZZ, "--all-targets", "--", "-D", "warnings"], &[])?;
+        cargo(&["test", "--locked", "--manifest-path", FUZZ, "--doc"], &[])?;
+        crate::fuzz::run(&[])
+    })?;
     step(&mut took, "node", || crate::node::check(&[]))?;
     step(&mut took, "documentation", || {
         cargo(&["doc", "--locked", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])

@@ -4,6 +4,7 @@ mod arrows;
 mod bench;
 mod check;
 mod dist;
+mod fuzz;
 mod node;
 mod tidy;
 
@@ -18,6 +19,7 @@ const TASKS: &[Task] = &[
     ("tidy", "sizes of files, and their first lines", tidy::check),
     ("node", "the TypeScript client, the conformance cases and the pages", node::check),
     ("dist", "the engine as one static binary", dist::build),
+    ("fuzz", "the fuzz targets: [--seconds 60] [TARGET…]", fuzz::run),
     ("bench", "the benchmarks, with ratios against controls of the same run", bench::run),
 ];
 

@@ -43,7 +43,7 @@ pub(crate) fn check(_: &[String]) -> Result<(), String> {
 }
 
 /// Makes sure that a program is there.
-fn find(program: &str, packages: &[&str]) -> Result<(), String> {
+pub(crate) fn find(program: &str, packages: &[&str]) -> Result<(), String> {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) { Ok(()) } else { install(packages) }
 }
