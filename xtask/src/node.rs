@@ -1,7 +1,7 @@
 //! The TypeScript client, the conformance cases and the pages, with Node and a browser.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -64,7 +64,7 @@ fn install(packages: &[&str]) -> Result<(), String> {
     }
 }
 
-fn npm(folder: &PathBuf, args: &[&str]) -> Result<(), String> {
+pub(crate) fn npm(folder: &Path, args: &[&str]) -> Result<(), String> {
     say(&format!("-- {}: npm {}", folder.display(), args.join(" ")));
     let status = Command::new("npm").args(args).current_dir(folder).stdin(Stdio::null()).status();
     match status {

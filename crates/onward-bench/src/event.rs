@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::{Setup, aims::Aims, client::Connection, say, server::Server};
+use crate::{Setup, aims::Aims, client::Connection, say, server};
 
 pub(crate) async fn run(setup: &Setup, sync_us: f64, aims: &mut Aims) {
     let folder = setup.directory.join("event");
     std::fs::create_dir_all(&folder).expect("the folder can be made");
-    let server = Server::start(&folder).await;
+    let server = server::start(&folder).await;
     let mut took = Vec::new();
     let mut sender = Connection::open(&server.address).await;
     for n in 0..if setup.quick { 100 } else { 400 } {

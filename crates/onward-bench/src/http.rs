@@ -4,8 +4,8 @@ use crate::{
     Setup,
     aims::Aims,
     client::{Load, load},
-    say,
-    server::Server,
+    process::Process,
+    say, server,
 };
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
@@ -23,7 +23,7 @@ const HANDLERS: [(&str, &str, u32); 6] = [
 pub(crate) async fn run(setup: &Setup, sync_us: f64, alone: &[(usize, f64)], aims: &mut Aims) {
     let folder = setup.directory.join("http");
     std::fs::create_dir_all(&folder).expect("the folder can be made");
-    let server = Server::start(&folder).await;
+    let server = server::start(&folder).await;
     say("handler        conn   req/s  of plain  steps/s   p50 ms   p99 ms p99.9 ms  µs CPU/step  bytes/step");
     load(&server.address, "/steps/3", 16, setup.seconds).await;
     for connections in CONNECTIONS {
@@ -49,14 +49,14 @@ struct Controls {
 /// Loads one handler and prints its line.
 async fn measure(
     setup: &Setup,
-    server: &Server,
+    server: &Process,
     connections: usize,
     (name, path, steps): (&str, &str, u32),
     controls: &mut Controls,
 ) -> Load {
-    let before = server.usage().await;
+    let before = server.usage();
     let load = load(&server.address, path, connections, setup.seconds).await;
-    let after = server.usage().await;
+    let after = server.usage();
     let rate = load.per_second;
     match path {
         "/plain" => controls.plain = rate,
@@ -99,7 +99,7 @@ fn judge(connections: usize, path: &str, load: &Load, controls: &Controls, aims:
 }
 
 /// What a step costs late in a long run, of what it costs early.
-async fn curve(setup: &Setup, server: &Server, aims: &mut Aims) {
+async fn curve(setup: &Setup, server: &Process, aims: &mut Aims) {
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for _ in 0..if setup.quick { 3 } else { 9 } {
         let curve = server.json("/curve").await;

@@ -1,4 +1,5 @@
-//! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | stream | startup] [--quick]`.
+//! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | stream | startup | engine] [--quick]`.
+//! One part of those of the engine: `engine-overhead`, `engine-checkpoint`, `engine-reentry`, `engine-event`, `engine-idle`.
 //!
 //! The server runs in a process of its own, so that its CPU time and writes are its own; the load comes from this one,
 //! on the same machine.
@@ -12,8 +13,10 @@
 mod aims;
 mod client;
 mod disk;
+mod engine;
 mod event;
 mod http;
+mod process;
 mod server;
 mod sleep;
 mod startup;
@@ -40,9 +43,11 @@ pub(crate) fn say(text: &str) {
 fn main() {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
-    if args.first().is_some_and(|arg| arg == "serve") {
-        runtime.block_on(server::serve(&args[1], &args[2]));
-        return;
+    match args.first().map(String::as_str) {
+        Some("serve") => return runtime.block_on(server::serve(&args[1], &args[2])),
+        Some("fake-engine") => return runtime.block_on(engine::fake::engine(&args[1], &args[2])),
+        Some("fake-endpoint") => return runtime.block_on(engine::fake::endpoint(&args[1])),
+        _ => {}
     }
     let quick = args.iter().any(|arg| arg == "--quick");
     let part = args.iter().find(|arg| !arg.starts_with("--")).map_or("all", String::as_str);
@@ -72,6 +77,9 @@ fn main() {
         }
         if is("startup") {
             startup::run(&setup, &mut aims).await;
+        }
+        if is("engine") || part.starts_with("engine-") {
+            engine::run(&setup, sync, part.strip_prefix("engine-")).await;
         }
     });
     aims.print();

@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +12,7 @@ use onward::{Onward, Step, StepError};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::{client::Connection, wal::Wal};
+use crate::{process::Process, wal::Wal};
 
 /// About 150 bytes, as in the measured workload.
 fn output() -> Value {
@@ -140,77 +139,13 @@ pub(crate) async fn serve(address: &str, directory: &str) {
                 Json(answer)
             }),
         )
-        .route("/usage", get(async || Json(usage())))
         .route("/wait", onward.proxy());
     onward.serve(address, app).await.expect("the server serves");
 }
 
-/// CPU seconds, bytes written to disk, and resident KiB of this process.
-fn usage() -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let stat = read("/proc/self/stat");
-    let ticks: f64 = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|t| t.parse::<f64>().ok())
-        .sum();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or("");
-        line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0)
-    };
-    json!([ticks / 100.0, field(&read("/proc/self/io"), "write_bytes:"), field(&read("/proc/self/status"), "VmRSS:")])
-}
-
-/// A server in a process of its own; killed when it is dropped.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) address: String,
-}
-
-/// What a server has used so far.
-#[derive(Clone, Copy)]
-pub(crate) struct Usage {
-    pub(crate) cpu: f64,
-    pub(crate) written: f64,
-    pub(crate) rss_kib: f64,
-}
-
-impl Server {
-    pub(crate) async fn start(directory: &Path) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = free.expect("a port is free").to_string();
-        let program = std::env::current_exe().expect("this program has a path");
-        let mut command = Command::new(program);
-        command.arg("serve").arg(&address).arg(directory).stdout(Stdio::null());
-        let child = command.spawn().expect("this program starts");
-        for _ in 0..2_000 {
-            if tokio::net::TcpStream::connect(&address).await.is_ok() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        Self { child, address }
-    }
-
-    pub(crate) async fn json(&self, path: &str) -> Value {
-        let answer = Connection::open(&self.address).await.get(path).await;
-        serde_json::from_str(&answer.body).unwrap_or_default()
-    }
-
-    pub(crate) async fn usage(&self) -> Usage {
-        let used = self.json("/usage").await;
-        let number = |place: usize| used[place].as_f64().unwrap_or(0.0);
-        Usage { cpu: number(0), written: number(1), rss_kib: number(2) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts it in a process of its own.
+pub(crate) async fn start(directory: &Path) -> Process {
+    let process = Process::ours("serve", &[&directory.to_string_lossy()]);
+    process.listens().await;
+    process
 }

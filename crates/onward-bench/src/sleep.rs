@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{Setup, aims::Aims, client::Connection, say, server::Server};
+use crate::{Setup, aims::Aims, client::Connection, process::Process, say, server};
 
 pub(crate) async fn run(setup: &Setup, aims: &mut Aims) {
     for sleepers in [1_u32, 1_000, 10_000] {
         let folder = setup.directory.join(format!("sleep-{sleepers}"));
         std::fs::create_dir_all(&folder).expect("the folder can be made");
-        let server = Server::start(&folder).await;
+        let server = server::start(&folder).await;
         let rounds = if sleepers == 1 { 5 } else { 1 };
         for _ in 0..rounds {
             start(&server, sleepers, 1_000, 64).await;
@@ -29,7 +29,7 @@ fn number(late: &mut serde_json::Value, place: usize) -> f64 {
 }
 
 /// Starts runs that sleep, over this many connections.
-async fn start(server: &Server, runs: u32, ms: u64, connections: u32) {
+async fn start(server: &Process, runs: u32, ms: u64, connections: u32) {
     let mut set = tokio::task::JoinSet::new();
     for part in 0..connections.min(runs) {
         let address = server.address.clone();
@@ -53,12 +53,12 @@ async fn memory(setup: &Setup, aims: &mut Aims) {
     for (what, ms) in [("parked", 50_000), ("not parked", 3_600_000)] {
         let folder = setup.directory.join(format!("memory-{ms}"));
         std::fs::create_dir_all(&folder).expect("the folder can be made");
-        let server = Server::start(&folder).await;
+        let server = server::start(&folder).await;
         start(&server, 2_000, 3_600_000, 64).await;
-        let before = server.usage().await.rss_kib;
+        let before = server.usage().rss_kib;
         start(&server, runs, ms, 64).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let each = (server.usage().await.rss_kib - before) / f64::from(runs);
+        let each = (server.usage().rss_kib - before) / f64::from(runs);
         say(&format!("memory of a sleeping run that is {what}: {each:.2} KiB"));
         if what == "parked" {
             aims.at_most("KiB of a parked run, the user's future included", 8.0, each);

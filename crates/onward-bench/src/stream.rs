@@ -11,21 +11,22 @@ use tokio::{
 use crate::{
     Setup,
     aims::Aims,
+    process::Process,
     say,
-    server::{Server, micros},
+    server::{self, micros},
 };
 
 pub(crate) async fn run(setup: &Setup, aims: &mut Aims) {
     let folder = setup.directory.join("stream");
     std::fs::create_dir_all(&folder).expect("the folder can be made");
-    let server = Server::start(&folder).await;
+    let server = server::start(&folder).await;
     first_chunk(setup, &server).await;
     many(setup, &server).await;
     slow_readers(setup, &server, aims).await;
     say("");
 }
 
-async fn open(server: &Server, path: &str) -> TcpStream {
+async fn open(server: &Process, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).await.expect("the server listens");
     stream.set_nodelay(true).expect("TCP_NODELAY can be set");
     let request =
@@ -35,7 +36,7 @@ async fn open(server: &Server, path: &str) -> TcpStream {
 }
 
 /// From the request to its first chunk.
-async fn first_chunk(setup: &Setup, server: &Server) {
+async fn first_chunk(setup: &Setup, server: &Process) {
     let mut p50 = Vec::new();
     for (name, path, steps) in [("plain SSE", "/plain-sse", ""), ("durable", "/chunks?n=1&ms=0", "")] {
         let mut took = Vec::new();
@@ -57,9 +58,9 @@ async fn first_chunk(setup: &Setup, server: &Server) {
 }
 
 /// Many streams at once: 50 chunks a second each.
-async fn many(setup: &Setup, server: &Server) {
+async fn many(setup: &Setup, server: &Process) {
     let (streams, chunks) = if setup.quick { (200, 100) } else { (1_000, 250) };
-    let before = server.usage().await;
+    let before = server.usage();
     let begun = Instant::now();
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..streams {
@@ -87,7 +88,7 @@ async fn many(setup: &Setup, server: &Server) {
     while let Some(each) = set.join_next().await {
         late.add(each.expect("a reader ends")).expect("the same shape");
     }
-    let (after, seconds) = (server.usage().await, begun.elapsed().as_secs_f64());
+    let (after, seconds) = (server.usage(), begun.elapsed().as_secs_f64());
     let count = late.len() as f64;
     say(&format!(
         "{streams} streams of 50 chunks/s: {:.0} chunks/s ({:.1} s), with their readers after p50 {:.1} ms, p99 {:.1} ms; \
@@ -102,17 +103,17 @@ async fn many(setup: &Setup, server: &Server) {
 }
 
 /// Readers that connect and read nothing, of streams that go on without them.
-async fn slow_readers(setup: &Setup, server: &Server, aims: &mut Aims) {
+async fn slow_readers(setup: &Setup, server: &Process, aims: &mut Aims) {
     let readers = if setup.quick { 20 } else { 100 };
     let mut rss = Vec::new();
     for chunks in [10, 20_000] {
-        let before = server.usage().await.rss_kib;
+        let before = server.usage().rss_kib;
         let mut kept = Vec::new();
         for _ in 0..readers {
             kept.push(open(server, &format!("/chunks?n={chunks}&ms=0")).await);
         }
         tokio::time::sleep(Duration::from_secs(if setup.quick { 4 } else { 15 })).await;
-        rss.push((server.usage().await.rss_kib - before) / f64::from(readers));
+        rss.push((server.usage().rss_kib - before) / f64::from(readers));
         drop(kept);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
