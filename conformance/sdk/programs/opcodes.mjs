@@ -193,10 +193,10 @@ listen({
     );
     return { winner, then: await logged("then", () => `after ${winner}`) };
   }),
-  "/race-timer": asked(async ({ event }) => {
+  "/race-timer": asked(async ({ event, timer }) => {
     const winner = await group.parallel({ mode: "race" }, () =>
       Promise.race([
-        step.sleep("timer", "1s").then(() => "timer"),
+        step.sleep("timer", timer ?? "1s").then(() => "timer"),
         // A run ends when its lost branches have ended, too.
         step.waitForEvent("wait", { event, timeout: "4s" }).then(() => "event"),
       ]),

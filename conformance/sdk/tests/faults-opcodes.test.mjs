@@ -87,7 +87,7 @@ describe("the engine is killed, operations", { concurrency: 3 }, () => {
 
   it("while a timer races an event", () =>
     having(async ({ engine, endpoint }) => {
-      const run = await start(`${endpoint.url}/race-timer?event=test/race-kill`);
+      const run = await start(`${endpoint.url}/race-timer?event=test/race-kill&timer=8s`);
       await engine.restart(100);
       await engine.send("test/race-kill", {});
       assert.deepEqual((await value(run.url)).value, { winner: "event", then: "event" });
