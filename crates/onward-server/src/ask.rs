@@ -104,7 +104,8 @@ impl Reading<'_> {
             },
             OpKind::WaitForEvent { name, timeout, expression } => {
                 let kind = StepKind::WaitForEvent;
-                match self.time(timeout).and_then(|until| Ok((until, self.matcher(&name, expression)?))) {
+                let name = named(&name, expression.as_deref());
+                match self.time(timeout).and_then(|until| Ok((until, matcher(&name, self.origin)?))) {
                     Ok((until, matcher)) => {
                         let subject = Subject::Event { matcher, since: Some(self.since) };
                         Ask::Wait { kind, name, subject, until: Some(until) }
@@ -145,22 +146,6 @@ impl Reading<'_> {
         }
     }
 
-    /// Which events count. What `match` asks for is found without looking at each waiter, where it can be.
-    fn matcher(&self, name: &str, expression: Option<String>) -> Result<Matcher, Payload> {
-        let mut matcher = Matcher { name: name.to_owned(), value: None, when: None };
-        let Some(expression) = expression else { return Ok(matcher) };
-        let event = self.origin.event_to_match();
-        if let Some(path) = match_path(&expression)
-            && let Some(text) = lookup(&event, path).and_then(text_of)
-        {
-            matcher.value = Some(MatchValue { path: path.to_owned(), text });
-            return Ok(matcher);
-        }
-        let when = When::try_new(expression, event);
-        matcher.when = Some(when.map_err(|invalid| error("InvalidExpression", &invalid.to_string()))?);
-        Ok(matcher)
-    }
-
     fn invoke(
         &self,
         key: onward_core::StepKey,
@@ -191,6 +176,33 @@ impl Reading<'_> {
         };
         Ask::Invoke { child: Box::new(child), until }
     }
+}
+
+/// What a wait for an event is journaled with: the event's name, and on a line of its own the expression.
+fn named(name: &str, expression: Option<&str>) -> String {
+    expression.map_or_else(|| name.to_owned(), |expression| format!("{name}\n{expression}"))
+}
+
+/// Which events count. What `match` asks for is found without looking at each waiter, where it can be.
+fn matcher(named: &str, origin: &Origin) -> Result<Matcher, Payload> {
+    let (name, expression) = named.split_once('\n').map_or((named, None), |(name, rest)| (name, Some(rest)));
+    let mut matcher = Matcher { name: name.to_owned(), value: None, when: None };
+    let Some(expression) = expression else { return Ok(matcher) };
+    let event = origin.event_to_match();
+    if let Some(path) = match_path(expression)
+        && let Some(text) = lookup(&event, path).and_then(text_of)
+    {
+        matcher.value = Some(MatchValue { path: path.to_owned(), text });
+        return Ok(matcher);
+    }
+    let when = When::try_new(expression, event);
+    matcher.when = Some(when.map_err(|invalid| error("InvalidExpression", &invalid.to_string()))?);
+    Ok(matcher)
+}
+
+/// Which events count for a wait, from what it was journaled with.
+pub(crate) fn matcher_again(named: &str, origin: &Origin) -> Option<Matcher> {
+    matcher(named, origin).ok()
 }
 
 /// The path that `match` compares: the SDK writes it as `event.<path> == async.<path>`.

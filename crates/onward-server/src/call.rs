@@ -139,11 +139,18 @@ impl<T: Into<String>> From<T> for NoAnswer {
 async fn ask(live: &Live, call: Call) -> Result<Reply, NoAnswer> {
     let wire = match &live.origin.target {
         Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
-        Target::Function { url, event, .. } => to_function(live, call, url, event),
+        Target::Function { id, url, event } => {
+            // Why: an app may have moved since the run began.
+            let function = live.shared.functions.get(id);
+            to_function(live, call, function.as_ref().map_or(url, |function| function.url()), event)
+        }
     };
-    let wire = wire.ok_or("the endpoint's URL is not one")?;
+    let wire = wire.ok_or("the call cannot be written: a URL is none, or JSON is nested too deeply")?;
     let url = reqwest::Url::parse(&wire.url).map_err(|_| "the endpoint's URL is not one")?;
-    live.shared.caller.reach.check(&url).map_err(|refused| refused.to_string())?;
+    live.shared.caller.reach.check(&url).map_err(|refused| {
+        tracing::warn!(run_id = %live.run_id, endpoint = %live.endpoint, %refused, "the endpoint may not be called");
+        "the engine may not call the endpoint"
+    })?;
     let _place = live.shared.caller.place(&url.origin().ascii_serialization()).await;
     let time = live.shared.options.reentry_timeout;
     let answered = tokio::time::timeout(time, send(live, wire, url));
@@ -181,7 +188,8 @@ fn unreachable(error: &reqwest::Error) -> String {
     let mut source = refused;
     while let Some(cause) = source {
         if let Some(refused) = cause.downcast_ref::<Refused>() {
-            return refused.to_string();
+            tracing::warn!(%refused, "a host may not be called");
+            return "the engine may not call this host".to_owned();
         }
         source = cause.source();
     }

@@ -29,6 +29,8 @@ const KEPT: &str = "app:";
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     by_id: RwLock<BTreeMap<String, Function>>,
+    /// Held while functions are registered, so that memory and store have the same.
+    registering: tokio::sync::Mutex<()>,
 }
 
 /// A function that can be called.
@@ -56,6 +58,7 @@ impl Functions {
 
     /// Registers an app's functions in place of those that it had. Whether that changed something.
     pub(crate) async fn register(&self, store: &dyn Store, registration: &Registration) -> Result<bool, StoreError> {
+        let _registering = self.registering.lock().await;
         let value = serde_json::to_vec(registration).expect("strings and numbers always serialise");
         let modified = store.register(format!("{KEPT}{}", registration.app), value.into()).await?;
         self.put(registration);
@@ -87,11 +90,17 @@ impl Functions {
         let name = event.get("name").and_then(Value::as_str).unwrap_or_default();
         let starts = |function: &&Function| {
             function.registered.triggers.iter().any(|trigger| {
-                trigger.event.as_deref() == Some(name) && fits(name, trigger.expression.as_deref(), event)
+                trigger.event.as_deref().is_some_and(|event| is_named(event, name))
+                    && fits(name, trigger.expression.as_deref(), event)
             })
         };
         self.by_id.read().values().filter(starts).cloned().collect()
     }
+}
+
+/// Whether a trigger is for events of a name: `shop/*` is for all that begin with `shop/`.
+fn is_named(trigger: &str, name: &str) -> bool {
+    trigger.strip_suffix('*').map_or(trigger == name, |start| name.starts_with(start))
 }
 
 /// Whether the expression of a trigger holds of an event: in it, the event is `event`.
@@ -102,6 +111,11 @@ fn fits(name: &str, expression: Option<&str>, event: &Value) -> bool {
 }
 
 impl Function {
+    /// Where it is now.
+    pub(crate) fn url(&self) -> &str {
+        &self.registered.url
+    }
+
     /// Its id, as runs name it.
     pub(crate) fn endpoint(&self) -> EndpointId {
         endpoint_id(&self.registered.id)

@@ -23,7 +23,6 @@ use onward_core::{
     run::Outcome,
     store::{Lease, Loaded},
     stream::Tail,
-    waiter::Subject,
 };
 use onward_protocol::sse::Content;
 use parking_lot::Mutex;
@@ -82,8 +81,6 @@ struct State {
     is_lost: bool,
     /// It is suspended, or about to be: whoever has news of it waits for it to be claimed again.
     is_suspended: bool,
-    /// What its waits for events wait for, as far as this process has registered them.
-    waits: BTreeMap<StepKey, Subject>,
 }
 
 /// A stream of output that is open.
@@ -115,7 +112,13 @@ impl Live {
     }
 
     /// A run as it is stored.
-    fn loaded(shared: &Arc<Shared>, lease: Lease, origin: Origin, loaded: &Loaded, tail: Tail) -> Arc<Self> {
+    fn loaded(
+        shared: &Arc<Shared>,
+        lease: Lease,
+        origin: Origin,
+        loaded: &Loaded,
+        (tail, streamed): (Tail, usize),
+    ) -> Arc<Self> {
         let (policy, steps_max) = (shared.policy(origin.retries), shared.options.limits.steps);
         let plan = match origin.target {
             Target::Endpoint { .. } => Plan::new(policy, steps_max),
@@ -123,7 +126,10 @@ impl Live {
         };
         let plan = plan.replay(&loaded.journal);
         let live = Self::new(shared, lease, loaded.record.endpoint.clone(), origin, plan, tail);
-        live.state.lock().nudged = true;
+        {
+            let mut state = live.state.lock();
+            (state.nudged, state.streamed) = (true, streamed);
+        }
         live
     }
 
@@ -151,7 +157,6 @@ impl Live {
             outcome: None,
             is_lost: false,
             is_suspended: false,
-            waits: BTreeMap::new(),
         };
         Arc::new(Self {
             shared: Arc::clone(shared),

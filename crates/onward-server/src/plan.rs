@@ -100,7 +100,7 @@ enum State {
     /// A targeted call is to run it.
     Planned { attempt: Attempt, at: Timestamp, under_way: bool },
     /// It waits for a time, or for a fact from outside.
-    Waiting { until: Option<Timestamp>, subject: String },
+    Waiting { at: Timestamp, until: Option<Timestamp>, subject: String },
     /// The engine itself calls a URL for it.
     Calling { attempt: Attempt, at: Timestamp, request: String, under_way: bool },
     /// It has its output or its last error.
@@ -227,10 +227,10 @@ impl Plan {
         self.steps.values().filter(under_way).map(|step| wire(&step.id)).collect()
     }
 
-    /// The kind of a step that waits, and what it waits for.
-    pub(crate) fn waiting(&self, key: StepKey) -> Option<(StepKind, &str)> {
+    /// The kind of a step that waits, since when, and for what.
+    pub(crate) fn waiting(&self, key: StepKey) -> Option<(StepKind, Timestamp, &str)> {
         match self.steps.get(&key) {
-            Some(Step { kind, state: State::Waiting { subject, .. }, .. }) => Some((*kind, subject)),
+            Some(Step { kind, state: State::Waiting { at, subject, .. }, .. }) => Some((*kind, *at, subject)),
             _ => None,
         }
     }

@@ -110,7 +110,10 @@ async fn send(
 ) -> Result<Answered, Gateway> {
     let caller = &live.shared.caller;
     let url = reqwest::Url::parse(url).map_err(|_| Gateway::final_("the URL is not one"))?;
-    caller.reach().check_host(&url).map_err(|refused| Gateway::final_(refused.to_string()))?;
+    caller.reach().check_host(&url).map_err(|refused| {
+        tracing::warn!(run_id = %live.run_id, endpoint = %live.endpoint, %refused, "a step's URL may not be called");
+        Gateway::final_("the engine may not call this URL")
+    })?;
     let origin = url.origin().ascii_serialization();
     let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Gateway::final_("the method is not one"))?;

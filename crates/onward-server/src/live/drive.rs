@@ -21,6 +21,20 @@ use crate::{
     shared::draw,
 };
 
+/// A run that is being moved. If that panics, the run is given back: else nobody would look at it again.
+struct Driven {
+    live: Arc<Live>,
+    is_over: bool,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.live.abandon();
+        }
+    }
+}
+
 /// What is to be done now.
 enum Next {
     Look,
@@ -37,9 +51,11 @@ impl Live {
     }
 
     async fn drive(self: Arc<Self>, guard: AttachGuard) {
+        let mut driven = Driven { live: Arc::clone(&self), is_over: false };
         self.roll_back_open();
         // Why the result is not needed: a run that is not written is no longer under way here.
         let _ = self.drive_on().await;
+        driven.is_over = true;
         drop(guard);
     }
 
@@ -107,7 +123,7 @@ impl Live {
         let mut state = self.state.lock();
         let mut told = Told::default();
         for delivery in deliveries {
-            told = told.and(deliver(&mut state, delivery));
+            told = told.and(deliver(self, &mut state, delivery));
         }
         for (until, key) in due {
             told = told.and(time_out(&self.shared.metrics, &mut state, key, until, now));
@@ -191,6 +207,13 @@ impl Live {
         drop(receipt);
     }
 
+    /// A wait for an event goes on, after one that came at a time.
+    fn waits_again(&self, step: StepKey, subject: &str, at: Timestamp) -> Option<Waiter> {
+        let since = Some(Timestamp::from_micros(at.as_micros().saturating_add(1)));
+        let matcher = crate::ask::matcher_again(subject, &self.origin)?;
+        Some(Waiter { step, subject: Subject::Event { matcher, since } })
+    }
+
     /// Something came that a call, or a URL, has answered.
     pub(crate) fn request_answered(self: &Arc<Self>, key: StepKey, output: onward_core::Payload) {
         let mut state = self.state.lock();
@@ -213,29 +236,27 @@ impl Live {
 }
 
 /// A fact has come for a step. What nobody waits for is taken away.
-fn deliver(state: &mut State, delivery: Delivery) -> Told {
+fn deliver(live: &Live, state: &mut State, delivery: Delivery) -> Told {
     let Delivery { step, at, fact } = delivery;
-    let name = state.plan.waiting(step).map(|(_, subject)| subject.to_owned()).unwrap_or_default();
-    if let Fact::Event(event) = &fact
-        && state.plan.has_got(event)
-        && let Some(Subject::Event { matcher, .. }) = state.waits.get(&step)
-    {
-        // Why: an earlier wait got it, and no event counts twice. What came after it may.
-        let since = Some(Timestamp::from_micros(at.as_micros().saturating_add(1)));
-        let subject = Subject::Event { matcher: matcher.clone(), since };
-        return Told { settled: vec![step], waiters: vec![Waiter { step, subject }], ..Told::default() };
-    }
+    let (since, subject) = match state.plan.waiting(step) {
+        Some((_, since, subject)) => (since, subject.to_owned()),
+        None => return Told { settled: vec![step], ..Told::default() },
+    };
     let outcome = match fact {
+        // Why not: it came before this wait, and another wait of the run got it. No event counts twice so; what came
+        // after it may.
+        Fact::Event(event) if at < since && state.plan.has_got(&event) => {
+            if let Some(waiter) = live.waits_again(step, &subject, at) {
+                return Told { settled: vec![step], waiters: vec![waiter], ..Told::default() };
+            }
+            Ok(event)
+        }
         Fact::Event(event) => Ok(event),
-        Fact::Signal(data) => Ok(signal(&name, data.as_ref())),
+        Fact::Signal(data) => Ok(signal(&subject, data.as_ref())),
         Fact::SignalTaken => Err(error("SignalConflict", "another run waits for this signal")),
         Fact::Outcome(outcome) => result_of(&outcome),
     };
-    let mut told = state.plan.arrive(step, outcome, at);
-    if told.settled.is_empty() {
-        told.settled.push(step);
-    }
-    told
+    state.plan.arrive(step, outcome, at)
 }
 
 /// A signal as a waiting step gets it.
@@ -249,7 +270,7 @@ fn signal(name: &str, data: &[u8]) -> onward_core::Payload {
 fn time_out(metrics: &Metrics, state: &mut State, key: StepKey, until: Timestamp, now: Timestamp) -> Told {
     use onward_core::step::StepKind;
     let outcome = match state.plan.waiting(key) {
-        Some((StepKind::Invoke, _)) => {
+        Some((StepKind::Invoke, ..)) => {
             let message = "Timed out waiting for invoked function to complete";
             let error =
                 serde_json::json!({ "name": "InngestInvokeTimeoutError", "message": message, "error": message });

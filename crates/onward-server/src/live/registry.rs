@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use onward_core::{
     BoxFuture, EndpointId, RunId, StoreError,
     store::{Checkpoint, Endpoints, Lease, Then},
-    stream::{Place, Tail},
+    stream::{FrameKind, Place, Tail},
 };
 use onward_scheduler::Resume;
 use parking_lot::Mutex;
@@ -123,16 +123,19 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
         shared.scheduler.woken(&done.woken);
         return Ok(None);
     };
-    let (mut tail, mut at) = (Tail::default(), Place(0));
+    let (mut tail, mut at, mut streamed) = (Tail::default(), Place(0), 0);
     while at < loaded.streamed {
         let page = shared.store.frames(run_id, at, PAGE).await?;
         let Some(last) = page.last() else { break };
         at = last.place;
         for frame in &page {
             tail.replay(frame);
+            if let FrameKind::Chunk(data) = &frame.kind {
+                streamed += data.len();
+            }
         }
     }
-    Ok(Some(Live::loaded(shared, lease, origin, &loaded, tail)))
+    Ok(Some(Live::loaded(shared, lease, origin, &loaded, (tail, streamed))))
 }
 
 /// How long a run stands back that could not be loaded.

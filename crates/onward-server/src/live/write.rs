@@ -7,7 +7,6 @@ use onward_core::{
     run::{NewRun, Outcome},
     store::{Checkpoint, Then},
     stream::Frame,
-    waiter::Subject,
 };
 use tokio::sync::oneshot;
 
@@ -79,9 +78,6 @@ impl Live {
             _ => None,
         };
         self.log(&told);
-        for waiter in told.waiters.iter().filter(|waiter| matches!(waiter.subject, Subject::Event { .. })) {
-            state.waits.insert(waiter.step, waiter.subject.clone());
-        }
         state.submitted += 1;
         let number = state.submitted;
         let steps = told.entries.len();
@@ -189,6 +185,14 @@ impl Live {
         self.state.lock().is_lost = true;
         self.leave();
         self.wake.notify_one();
+    }
+
+    /// What moved the run has panicked: it is given back.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        tracing::error!(run_id = %self.run_id, "moving a run panicked: it is given back");
+        self.lose();
+        let live = Arc::clone(self);
+        self.shared.tasks.spawn("give back", async move { live.give_back(REST).await });
     }
 
     /// Gives the run back, however long the store takes: else nobody would look at it before this node is gone.

@@ -212,7 +212,7 @@ impl Plan {
         now: Timestamp,
         told: &mut Told,
     ) {
-        let state = State::waiting(kind, until, subject.clone());
+        let state = State::waiting(kind, now, until, subject.clone());
         self.steps.insert(id.key(), Step { id: id.clone(), kind, state, is_race });
         let entry = self.entry(id.clone(), kind, now, Change::Waiting { until, subject });
         told.entries.push(entry);

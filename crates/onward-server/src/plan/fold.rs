@@ -109,7 +109,7 @@ impl Plan {
                 self.in_first_request = false;
                 // Why: whatever attempt of a discovery asked for it, has succeeded.
                 self.discovery = Discovery { wanted: false, ..Discovery::FRESH };
-                State::waiting(entry.kind, *until, subject.clone())
+                State::waiting(entry.kind, entry.at, *until, subject.clone())
             }
             Change::Reset => {
                 self.in_first_request = false;
@@ -137,13 +137,13 @@ impl Plan {
 
 impl State {
     /// What a journaled wait is, by the kind of its step.
-    pub(super) fn waiting(kind: StepKind, until: Option<Timestamp>, subject: String) -> Self {
+    pub(super) fn waiting(kind: StepKind, at: Timestamp, until: Option<Timestamp>, subject: String) -> Self {
         match kind {
             StepKind::Run => Self::Planned { attempt: Attempt::FIRST, at: Timestamp::EPOCH, under_way: false },
             StepKind::Fetch | StepKind::Ai => {
                 Self::Calling { attempt: Attempt::FIRST, at: Timestamp::EPOCH, request: subject, under_way: false }
             }
-            _ => Self::Waiting { until, subject },
+            _ => Self::Waiting { at, until, subject },
         }
     }
 }
