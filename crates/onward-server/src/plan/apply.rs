@@ -109,10 +109,11 @@ impl Plan {
         }
         self.over(unit);
         self.answered(unit);
+        let is_late = unit == Unit::FirstRequest && !self.in_first_request;
         let mut settled = Vec::new();
         for Asked { id, is_race, ask } in asked {
             let key = id.key();
-            if self.is_known(unit, key, &ask) {
+            if self.is_known(unit, is_late, key, &ask) {
                 if unit == Unit::Discovery
                     && let Some(step) = self.steps.get_mut(&key)
                 {
@@ -137,11 +138,15 @@ impl Plan {
         told
     }
 
-    /// Whether what is asked, or reported, is known already: it changes nothing.
-    fn is_known(&self, unit: Unit, key: StepKey, ask: &Ask) -> bool {
-        match self.steps.get(&key).map(|step| &step.state) {
-            // Why: the client's request tries a step once and reports it again and again, until it is heard.
-            Some(_) if unit == Unit::FirstRequest && matches!(ask, Ask::Failed { .. }) => true,
+    /// Whether what is asked, or reported, is known already, or comes too late: it changes nothing.
+    fn is_known(&self, unit: Unit, is_late: bool, key: StepKey, ask: &Ask) -> bool {
+        let state = self.steps.get(&key).map(|step| &step.state);
+        // Why: the client's request tries a step once and reports it again and again, until it is heard. Where others
+        // have the run by then, they try the step by themselves.
+        if let (Unit::FirstRequest, Ask::Failed { retryable, .. }) = (unit, ask) {
+            return state.is_some() || (is_late && *retryable);
+        }
+        match state {
             None | Some(State::Failing { .. }) => false,
             Some(State::Planned { .. }) => !matches!(ask, Ask::Ran(_) | Ask::Failed { .. } | Ask::Refused { .. }),
             Some(_) => true,
