@@ -237,6 +237,10 @@ impl Plan {
                 self.got.extend(outcome.as_ref().ok().and_then(super::step::event_id));
             }
         }
+        // Why: who is late has done what was to be tried again. What comes next is not tried yet, and need not wait.
+        if matches!(step.state, State::Failing { .. }) && self.discovery.wanted {
+            self.discovery = Discovery { under_way: self.discovery.under_way, ..Discovery::FRESH };
+        }
         step.state = State::Done { outcome: outcome.clone() };
         let (id, kind) = (step.id.clone(), step.kind);
         let change = match outcome {
