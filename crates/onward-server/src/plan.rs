@@ -90,10 +90,19 @@ struct Step {
     id: StepId,
     kind: StepKind,
     state: State,
+    group: Group,
+}
+
+/// What a step was asked for together with.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// The place of the first entry about it.
+    first: Seq,
+    /// Whether the handler goes on when the step is done, without the others.
     is_race: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// An attempt failed in a discovery, which is to find the step again.
     Failing { attempt: Attempt },

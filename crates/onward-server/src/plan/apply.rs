@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use onward_core::{
-    Attempt, Draw, Payload, StepKey, Timestamp,
+    Attempt, Draw, Payload, Seq, StepKey, Timestamp,
     journal::{Change, Entry},
     run::{NewRun, machine::HANDLER_STEP},
     step::{StepId, StepKind},
     waiter::Waiter,
 };
 
-use super::{Ask, Discovery, Plan, Silence, State, Step, Unit};
+use super::{Ask, Discovery, Group, Plan, Silence, State, Step, Unit};
 
 /// The longest that an endpoint is left alone which does not answer.
 const SPACING_MAX: Duration = Duration::from_secs(60);
@@ -110,14 +110,14 @@ impl Plan {
         self.over(unit);
         self.answered(unit);
         let is_late = unit == Unit::FirstRequest && !self.in_first_request;
-        let mut settled = Vec::new();
+        let (mut settled, first) = (Vec::new(), self.next);
         for Asked { id, is_race, ask } in asked {
             let key = id.key();
             if self.is_known(unit, is_late, key, &ask) {
                 if unit == Unit::Discovery
                     && let Some(step) = self.steps.get_mut(&key)
                 {
-                    step.is_race = is_race;
+                    step.group.is_race = is_race;
                 }
                 continue;
             }
@@ -130,7 +130,7 @@ impl Plan {
             if !matches!(ask, Ask::Ran(_)) {
                 self.in_first_request = false;
             }
-            if self.ask(unit, attempt, (id, is_race, ask), now, draw, &mut told) {
+            if self.ask(unit, attempt, (id, Group { first, is_race }, ask), now, draw, &mut told) {
                 settled.push(key);
             }
         }
@@ -158,7 +158,7 @@ impl Plan {
         &mut self,
         unit: Unit,
         attempt: Attempt,
-        (id, is_race, ask): (StepId, bool, Ask),
+        (id, group, ask): (StepId, Group, Ask),
         now: Timestamp,
         draw: &mut impl FnMut() -> Draw,
         told: &mut Told,
@@ -166,30 +166,30 @@ impl Plan {
         let key = id.key();
         match ask {
             Ask::Ran(output) => {
-                self.begin(&id, StepKind::Run, is_race);
+                self.begin(&id, StepKind::Run, group);
                 self.finish(key, Ok(output), now, told);
                 return true;
             }
             Ask::Failed { error, retryable, retry_after } => {
-                self.begin(&id, StepKind::Run, is_race);
+                self.begin(&id, StepKind::Run, group);
                 let failure = Failure { error, retryable, retry_after };
                 return self.fail_step(unit, key, attempt, failure, now, draw(), told);
             }
             Ask::Refused { kind, error } => {
-                self.begin(&id, kind, is_race);
+                self.begin(&id, kind, group);
                 self.finish(key, Err(error), now, told);
                 return true;
             }
-            Ask::Planned => self.wait(&id, StepKind::Run, is_race, None, String::new(), now, told),
-            Ask::Sleep(until) => self.wait(&id, StepKind::Sleep, is_race, Some(until), String::new(), now, told),
-            Ask::Request { kind, request } => self.wait(&id, kind, is_race, None, request, now, told),
+            Ask::Planned => self.wait(&id, StepKind::Run, group, None, String::new(), now, told),
+            Ask::Sleep(until) => self.wait(&id, StepKind::Sleep, group, Some(until), String::new(), now, told),
+            Ask::Request { kind, request } => self.wait(&id, kind, group, None, request, now, told),
             Ask::Wait { kind, name, subject, until } => {
-                self.wait(&id, kind, is_race, until, name, now, told);
+                self.wait(&id, kind, group, until, name, now, told);
                 told.waiters.push(Waiter { step: key, subject });
             }
             Ask::Invoke { child, until } => {
                 let subject = child.run_id.to_string();
-                self.wait(&id, StepKind::Invoke, is_race, Some(until), subject, now, told);
+                self.wait(&id, StepKind::Invoke, group, Some(until), subject, now, told);
                 told.children.push(*child);
             }
         }
@@ -197,12 +197,12 @@ impl Plan {
     }
 
     /// A step's state before its news, where it has none.
-    fn begin(&mut self, id: &StepId, kind: StepKind, is_race: bool) {
+    fn begin(&mut self, id: &StepId, kind: StepKind, group: Group) {
         self.steps.entry(id.key()).or_insert_with(|| Step {
             id: id.clone(),
             kind,
             state: State::Failing { attempt: Attempt::FIRST },
-            is_race,
+            group,
         });
     }
 
@@ -211,14 +211,14 @@ impl Plan {
         &mut self,
         id: &StepId,
         kind: StepKind,
-        is_race: bool,
+        group: Group,
         until: Option<Timestamp>,
         subject: String,
         now: Timestamp,
         told: &mut Told,
     ) {
         let state = State::waiting(kind, now, until, subject.clone());
-        self.steps.insert(id.key(), Step { id: id.clone(), kind, state, is_race });
+        self.steps.insert(id.key(), Step { id: id.clone(), kind, state, group });
         let entry = self.entry(id.clone(), kind, now, Change::Waiting { until, subject });
         told.entries.push(entry);
     }
@@ -295,14 +295,18 @@ impl Plan {
     /// Steps are done: whether the endpoint is to hear of it now.
     ///
     /// It hears of a group when all of it is done, because each call replays the handler. It hears of each at once where
-    /// the group is a race, or where what is left only waits: for that may take weeks.
+    /// the group is a race, or where what is left of it only waits: for that may take weeks.
     fn settle(&mut self, settled: &[StepKey]) {
-        if settled.is_empty() || self.in_first_request {
+        if self.in_first_request {
             return;
         }
-        let race = settled.iter().any(|key| self.steps.get(key).is_some_and(|step| step.is_race));
-        let mut left = self.steps.values().filter(|step| step.is_outstanding());
-        if race || left.all(|step| matches!(step.state, State::Waiting { .. })) {
+        // Why not all that is outstanding: those that lost a race may take long, and the handler is past them.
+        let rest_only_waits = |first: Seq| {
+            let mut rest = self.steps.values().filter(|step| step.group.first == first && step.is_outstanding());
+            rest.all(|step| matches!(step.state, State::Waiting { .. }))
+        };
+        let mut groups = settled.iter().filter_map(|key| self.steps.get(key)).map(|step| step.group);
+        if groups.any(|group| group.is_race || rest_only_waits(group.first)) {
             self.want_discovery();
         }
     }

@@ -8,7 +8,7 @@ use onward_core::{
     step::StepKind,
 };
 
-use super::{Discovery, Plan, Silence, State, Step, step::event_id};
+use super::{Discovery, Group, Plan, Silence, State, Step, step::event_id};
 
 impl Plan {
     /// A run of which nothing is known yet but that its client's own request executes it.
@@ -38,12 +38,17 @@ impl Plan {
     /// something else is done: it may have been about to be told of that.
     #[must_use]
     pub(crate) fn replay(mut self, journal: &[Entry]) -> Self {
+        let (mut first, mut at) = (Seq(0), None);
         for entry in journal {
             self.next = entry.seq.next();
+            // Why: what was asked for together was recorded at once.
+            if at.replace(entry.at) != Some(entry.at) {
+                first = entry.seq;
+            }
             if entry.kind == StepKind::Handler {
                 self.fold_handler(entry);
             } else {
-                self.fold(entry);
+                self.fold(entry, first);
             }
         }
         if !self.in_first_request && !self.discovery.wanted {
@@ -73,7 +78,7 @@ impl Plan {
         }
     }
 
-    fn fold(&mut self, entry: &Entry) {
+    fn fold(&mut self, entry: &Entry, first: Seq) {
         let key = entry.key();
         match (&entry.change, self.steps.get(&key).map(|step| &step.state)) {
             (Change::AttemptFailed { attempt: failed, .. }, Some(State::Planned { attempt, .. })) => {
@@ -131,7 +136,8 @@ impl Plan {
             }
         }
         // Why a race: the journal does not tell, and one call too many does no harm. The next discovery tells.
-        self.steps.insert(key, Step { id: entry.step.clone(), kind: entry.kind, state, is_race: true });
+        let group = self.steps.get(&key).map_or(Group { first, is_race: true }, |step| step.group);
+        self.steps.insert(key, Step { id: entry.step.clone(), kind: entry.kind, state, group });
     }
 }
 
