@@ -271,3 +271,6 @@ impl Plan {
         Entry { seq, at: now, step: id, kind, change }
     }
 }
+
+#[cfg(test)]
+mod tests;
