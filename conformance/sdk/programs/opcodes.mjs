@@ -98,6 +98,11 @@ listen({
     const second = await step.waitForEvent("second", { event, timeout: "1h" });
     return [first.data.n, second.data.n];
   }),
+  "/wait-both": asked(async ({ event }) => {
+    const both = await Promise.all(["a", "b"].map((id) => step.waitForEvent(id, { event, timeout: "20s" })));
+    const later = await step.waitForEvent("later", { event, timeout: "2s" });
+    return [...both, later].map((got) => got?.data.n ?? null);
+  }),
   "/ask-and-wait": asked(async ({ event }) => {
     const [, got] = await Promise.all([
       step.sendEvent("ask", { name: event, data: { by: "a sibling" } }),

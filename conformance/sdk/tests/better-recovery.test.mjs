@@ -6,7 +6,7 @@ import { call, output, start, value } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
 import { Engine } from "../harness/engine.mjs";
 import { gateway } from "../harness/fakes.mjs";
-import { eventually } from "../harness/program.mjs";
+import { eventually, pause } from "../harness/program.mjs";
 import { followStream, readStream, words } from "../harness/sse.mjs";
 import { outputUrl } from "../harness/wire.mjs";
 
@@ -14,15 +14,16 @@ describe("better: recovery", { concurrency: 4 }, () => {
   const ends = [];
   after(() => Promise.all(ends.map((end) => end())));
 
-  async function pair(program = "requests", env = {}) {
-    const engine = await Engine.dev({ flags: ["--first-request-lease", "2s"] });
-    const endpoint = await Endpoint.start(program, engine, { env });
+  async function pair({ env = {}, unreachable = "10s" } = {}) {
+    const flags = ["--first-request-lease", "2s", "--unreachable-for", unreachable];
+    const engine = await Engine.dev({ flags });
+    const endpoint = await Endpoint.start("requests", engine, { env });
     ends.push(() => engine.kill(), () => endpoint.kill());
     return { engine, endpoint };
   }
 
   it("a run whose endpoint dies in its first request is taken up after the lease", async () => {
-    const { engine, endpoint } = await pair("requests", { DEADLY: "1" });
+    const { engine, endpoint } = await pair({ env: { DEADLY: "1" } });
     await assert.rejects(call(`${endpoint.url}/die`));
     await endpoint.exited;
     delete endpoint.env.DEADLY;
@@ -36,7 +37,7 @@ describe("better: recovery", { concurrency: 4 }, () => {
   });
 
   it("a run that answered but whose end was never reported ends after the lease", async () => {
-    const { engine, endpoint } = await pair("requests", { DEADLY: "1" });
+    const { engine, endpoint } = await pair({ env: { DEADLY: "1" } });
     await call(`${endpoint.url}/forget`).catch(() => {});
     await endpoint.exited;
     delete endpoint.env.DEADLY;
@@ -73,7 +74,7 @@ describe("better: recovery", { concurrency: 4 }, () => {
   });
 
   it("a gateway that never lets through ends the run as failed, with its output an error", async () => {
-    const { engine, endpoint } = await pair();
+    const { engine, endpoint } = await pair({ unreachable: "3s" });
     await Promise.all(
       [failures["502 with HTML"], failures["200 with JSON that looks like a result"]].map(async (failure) => {
         const front = await gateway(endpoint.url, () => failure);
@@ -83,14 +84,22 @@ describe("better: recovery", { concurrency: 4 }, () => {
         assert.ok(status >= 500, `${status}`);
         assert.ok(json().error);
         assert.equal((await engine.run(run.runId)).status, "Failed");
-        // The first request was none of the four tries of the unit that failed.
-        assert.ok(front.answers.length >= 4 && front.answers.length <= 5, `${front.answers}`);
+        assert.ok(front.answers.length >= 3 && front.answers.length <= 7, `${front.answers}`);
       }),
     );
   });
 
+  it("with --unreachable-for 0s the first call that is not answered fails the run", async () => {
+    const { endpoint } = await pair({ unreachable: "0s" });
+    const front = await gateway(endpoint.url, () => failures["502 with HTML"]);
+    ends.push(front.close);
+    const run = await start(`${front.url}/several`);
+    assert.ok((await output(run.url)).status >= 500);
+    assert.deepEqual(front.answers, [302, 502], "the client's own request passed");
+  });
+
   it("an endpoint that is gone for good ends its run, and the stream with a terminal frame", async () => {
-    const { engine, endpoint } = await pair();
+    const { engine, endpoint } = await pair({ unreachable: "3s" });
     const { frames } = await readStream(`${endpoint.url}/streaming`);
     const { url, runId } = frames.find(({ event }) => event === "inngest.redirect_info").data;
     const reading = followStream(url, { within: 30_000 });
@@ -107,7 +116,7 @@ describe("better: recovery", { concurrency: 4 }, () => {
   });
 
   it("an endpoint that is gone for good ends its run for who waits", async () => {
-    const { endpoint } = await pair();
+    const { endpoint } = await pair({ unreachable: "3s" });
     const run = await start(`${endpoint.url}/several`);
     await endpoint.kill();
     const { status, json } = await output(run.url);
@@ -119,7 +128,8 @@ describe("better: recovery", { concurrency: 4 }, () => {
     const { endpoint } = await pair();
     const run = await start(`${endpoint.url}/several`);
     await endpoint.kill();
-    await eventually("the sleep is over and a call failed", () => Date.now() > endpoint.killedAt[0] + 1_500);
+    // More failed calls than the step has tries.
+    await pause(5_500);
     await endpoint.start();
     assert.deepEqual(await value(run.url), { sum: 6 });
     for (const step of ["one", "two", "three"]) assert.equal(endpoint.executions(step, run.runId).length, 1);

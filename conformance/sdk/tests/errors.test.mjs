@@ -1,6 +1,7 @@
 // What the engine refuses, and how it says so.
 
 import assert from "node:assert/strict";
+import { request } from "node:http";
 import { after, before, describe, it } from "node:test";
 import { call, output, start } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
@@ -153,6 +154,34 @@ describe("errors and limits", { concurrency: 4 }, () => {
     assert.notEqual(first[0], first[1]);
     const mixed = await engine.post(`/e/${engine.eventKey}`, [{ name: "fine" }, { name: "" }]);
     assert.equal(mixed.status, 400);
+  });
+
+  /** A request with headers that fetch() does not let through. */
+  const raw = (method, path, headers) =>
+    new Promise((resolve, reject) => {
+      const sent = request(engine.url + path, { method, headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      sent.once("error", reject);
+      sent.end(method === "POST" ? '{"name":"test/page"}' : undefined);
+    });
+
+  it("without keys, only who calls it by a local name is answered", async () => {
+    for (const host of ["localhost:1", "127.0.0.1", "[::1]:8288", "engine:8288"]) {
+      assert.equal(await raw("GET", "/v1/runs", { host }), 200, host);
+    }
+    for (const host of ["evil.example.com", "127.0.0.1.evil.example:8288"]) {
+      const status = await raw("GET", "/v1/runs", { host });
+      assert.ok(status >= 400 && status < 500, `${host}: ${status}`);
+    }
+  });
+
+  it("without keys, pages of other origins send no events", async () => {
+    const path = `/e/${engine.eventKey}`;
+    const status = await raw("POST", path, { origin: "https://evil.example.com", "content-type": "text/plain" });
+    assert.ok(status >= 400 && status < 500, `${status}`);
+    assert.equal(await raw("POST", path, { "content-type": "application/json" }), 200);
   });
 
   it("a cancelled run is over: its outcome, its stream, its state", async () => {

@@ -75,6 +75,13 @@ describe("opcodes: events and signals", { concurrency: 8 }, () => {
     assert.deepEqual((await value(run.url)).value, [1, 2]);
   });
 
+  it("waitForEvent: two waits at the same time take the same event, a later one does not take it again", async () => {
+    const event = fresh("both");
+    const run = await start(`${endpoint.url}/wait-both?event=${event}`);
+    await engine.send(event, { n: 1 });
+    assert.deepEqual((await value(run.url)).value, [1, 1, null]);
+  });
+
   const conditions = [
     ["async.data.n == 3", { n: 2 }, { n: 3 }],
     ["async.data.n > 2.5", { n: 2 }, { n: 3 }],

@@ -113,10 +113,27 @@ describe("operations", { concurrency: 4 }, () => {
       const large = await scripted([{ body: wire.complete("x".repeat(20_000)) }]);
       try {
         const runId = wire.ulid();
-        await engine.post("/v1/checkpoint", wire.firstCheckpoint(runId, large.url, [wire.sleeping("z", "")], { retries: 1 }));
+        await engine.post("/v1/checkpoint", wire.firstCheckpoint(runId, large.url, [wire.sleeping("z", "")], { retries: 3 }));
         assert.equal((await engine.ended(runId)).status, "Failed");
+        assert.equal(large.requests.length, 1, "it would not be smaller another time");
       } finally {
         large.close();
+      }
+    }));
+
+  it("a reply that cannot be understood fails its run at once, and says why", () =>
+    having([], undefined, async (engine) => {
+      const odd = await scripted([{ body: [{ ...wire.ran("a", 1), op: "Levitate" }] }]);
+      try {
+        const runId = wire.ulid();
+        const body = wire.firstCheckpoint(runId, odd.url, [wire.sleeping("z", "")]);
+        const { token } = (await (await engine.post("/v1/checkpoint", body)).json()).data;
+        const { status, text } = await output(wire.outputUrl(engine, runId, token));
+        assert.ok(status >= 500, `${status}`);
+        assert.match(text, /Levitate/);
+        assert.equal(odd.requests.length, 1);
+      } finally {
+        odd.close();
       }
     }));
 
