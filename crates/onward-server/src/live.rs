@@ -66,6 +66,8 @@ struct State {
     made: u64,
     /// The calls under way, by when they were made.
     calls: BTreeMap<Unit, u64>,
+    /// Which stream has the output of a step.
+    streamers: BTreeMap<StepKey, TeeId>,
     /// How many calls had been made when the endpoint last opened a stream of output.
     last_tee: Option<u64>,
     /// Which call has run a step, by when it was made: late output of it counts, and none of earlier ones.
@@ -88,6 +90,8 @@ struct Tee {
     /// How many calls had been made when it was opened.
     opened: u64,
     step: Option<StepKey>,
+    /// Another attempt of its step has begun to stream: nothing of it counts any more.
+    is_past: bool,
     stop: CancellationToken,
 }
 
@@ -149,6 +153,7 @@ impl Live {
             tees: BTreeMap::new(),
             made: 0,
             calls: BTreeMap::new(),
+            streamers: BTreeMap::new(),
             last_tee: None,
             ran_by: BTreeMap::new(),
             response: None,

@@ -132,7 +132,6 @@ async fn take(
             let Some((new, origin)) = first else {
                 return Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such run"));
             };
-            shared.metrics.run_started();
             return match Live::begin(shared, new, origin, ops).await {
                 Ok(()) => Ok(()),
                 Err(NotTaken::Ended(status)) => Err(over(status)),

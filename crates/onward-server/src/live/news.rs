@@ -59,6 +59,7 @@ impl Live {
             }
             live.take_report(&mut state, Some(new), ops)
         };
+        shared.metrics.run_started();
         tracing::info!(target: "onward::run", run_id = %live.run_id, endpoint = %live.endpoint, "run began");
         // Why before it is durable: who reports may go away, and the run must be moved all the same.
         let receipt = receipt?;

@@ -45,7 +45,7 @@ impl Live {
         let mut state = self.state.lock();
         let opened = state.made;
         state.last_tee = Some(opened);
-        state.tees.insert(id, Tee { opened, step: None, stop: stop.clone() });
+        state.tees.insert(id, Tee { opened, step: None, is_past: false, stop: stop.clone() });
         drop(state);
         self.teed.notify_waiters();
         if self.over.is_cancelled() {
@@ -91,10 +91,11 @@ impl Live {
                         Some(key) => {
                             let Some(tee) = state.tees.get_mut(&id) else { continue };
                             tee.step = Some(key);
-                            let opened = tee.opened;
-                            if !state.counts(opened, key) {
+                            let (opened, is_past) = (tee.opened, tee.is_past);
+                            if is_past || !state.counts(opened, key) {
                                 continue;
                             }
+                            written.extend(state.takes_over(id, key));
                         }
                         // Why: the handler streams this again in each call; what is there already is not repeated.
                         None => {
@@ -112,6 +113,9 @@ impl Live {
                     if let (Some(key), Some(tee)) = (step.as_deref().and_then(read_key), state.tees.get_mut(&id)) {
                         tee.step = Some(key);
                         complete = true;
+                        if tee.is_past {
+                            continue;
+                        }
                         // Where the call's answer was faster than this, what it said is the truth.
                         written.extend(state.settle_late(key));
                     }
@@ -207,6 +211,17 @@ impl State {
             }
         }
         frames
+    }
+
+    /// A step's output comes by this stream from now on. What another has brought is of another attempt, such as one
+    /// that an engine has called which is gone: it is taken back.
+    fn takes_over(&mut self, id: TeeId, key: StepKey) -> Option<Frame> {
+        let before = self.streamers.insert(key, id).filter(|before| *before != id)?;
+        if let Some(tee) = self.tees.get_mut(&before) {
+            tee.is_past = true;
+        }
+        let is_open = self.tail.is_open(Some(key));
+        is_open.then(|| self.close(key, FrameKind::Rollback))
     }
 
     /// Whether output of a step counts that comes by a stream which was opened when so many calls had been made. The

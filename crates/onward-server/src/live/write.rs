@@ -14,7 +14,7 @@ use super::{Live, State};
 use crate::plan::Told;
 
 /// How long a run stands back whose write was refused as wrong.
-const REST: std::time::Duration = std::time::Duration::from_secs(30);
+const REST: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What is to be written at once.
 pub(super) struct Write {
