@@ -24,15 +24,20 @@ export function temporaryFolder() {
   return folder;
 }
 
-/** A port that nothing listens on. @returns {Promise<number>} */
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const socket = createServer().once("error", reject);
-    socket.listen(0, "127.0.0.1", () => {
-      const { port } = socket.address();
-      socket.close(() => resolve(port));
+/**
+ * A port that nothing listens on. It is below those that systems give to outgoing connections, so none of them takes it
+ * while a program that had it is down.
+ * @returns {Promise<number>}
+ */
+export async function freePort() {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const free = await new Promise((resolve) => {
+      const socket = createServer().once("error", () => resolve(false));
+      socket.listen(port, "127.0.0.1", () => socket.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+  }
 }
 
 /** @param {number} ms */
