@@ -3,6 +3,7 @@
 //! It speaks the protocol of the official TypeScript SDK, and keeps runs with the same rules, stores and scheduler as
 //! the library. Where the library calls a handler in process, the engine calls its URL again.
 
+pub mod address;
 mod api;
 mod ask;
 mod call;

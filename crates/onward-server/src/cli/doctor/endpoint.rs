@@ -1,11 +1,11 @@
 //! Checks of an endpoint: is it found, may it be called, and does the SDK answer?
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use onward_core::Clock;
 use onward_protocol::sdk::{Keys, SigningKey};
 use onward_scheduler::SystemClock;
-use onward_server::{Options, options::Origins};
+use onward_server::{Options, address::is_private, options::Origins};
 use reqwest::{StatusCode, Url, header::HeaderMap};
 
 use super::Finding;
@@ -64,17 +64,6 @@ fn refused(url: &Url, addresses: &[SocketAddr], origins: &Origins) -> Option<Fin
     })
 }
 
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            // 100.64.0.0/10 is shared by a carrier's customers.
-            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0b1100_0000 == 64;
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || is_shared
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
-    }
-}
-
 /// Calls it as the engine does, so that the SDK also tells whether the keys are the same.
 async fn answer(url: Url, keys: &[String]) -> Finding {
     let client = match api::client(&url) {
@@ -112,21 +101,4 @@ fn judge(status: StatusCode, headers: &HeaderMap, without_keys: bool) -> Finding
         return Finding::bad("endpoint", what);
     }
     Finding::good("endpoint", format!("it answers, with the SDK {}", sdk.unwrap_or_default()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_public_addresses_are_public() {
-        for private in
-            ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "::1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0"]
-        {
-            assert!(is_private(private.parse().unwrap()), "{private}");
-        }
-        for public in ["1.1.1.1", "100.128.0.1", "2606:4700::1111"] {
-            assert!(!is_private(public.parse().unwrap()), "{public}");
-        }
-    }
 }
