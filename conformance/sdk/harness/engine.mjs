@@ -11,6 +11,9 @@ export const SIGNING_KEY = `signkey-test-${"ab".repeat(32)}`;
 export const OTHER_SIGNING_KEY = `signkey-test-${"cd".repeat(32)}`;
 export const EVENT_KEY = "event-key-1";
 
+/** Flags for tests that kill: runs are taken up soon, and an endpoint that is down again and again is still waited for. */
+export const underKills = ["--first-request-lease", "2s", "--unreachable-for", "10m"];
+
 /** The environment of a child: this one's, without what would configure an engine or the SDK. */
 export function environment(more = {}) {
   const kept = Object.entries(process.env).filter(([name]) => !/^(INNGEST|ONWARD)_/.test(name));

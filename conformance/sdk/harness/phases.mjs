@@ -3,14 +3,14 @@
 import assert from "node:assert/strict";
 import { call, start } from "./client.mjs";
 import { Endpoint } from "./endpoint.mjs";
-import { Engine } from "./engine.mjs";
+import { Engine, underKills } from "./engine.mjs";
 import { acknowledged, assertEnds, assertNotEarly, assertStepsOnce, assertStream } from "./invariants.mjs";
 import { eventually, pause } from "./program.mjs";
 import { followStream, readStream } from "./sse.mjs";
 
 /** An engine and an endpoint of their own, for one test. */
 export async function setting(test) {
-  const engine = await Engine.dev({ flags: ["--first-request-lease", "2s"] });
+  const engine = await Engine.dev({ flags: underKills });
   const endpoint = await Endpoint.start("faults", engine);
   try {
     await test({ engine, endpoint });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { call, output } from "../harness/client.mjs";
 import { Endpoint } from "../harness/endpoint.mjs";
-import { Engine } from "../harness/engine.mjs";
+import { Engine, underKills } from "../harness/engine.mjs";
 import { acknowledged, assertEnds, assertNotEarly, assertStepsOnce } from "../harness/invariants.mjs";
 import { waits } from "../harness/phases.mjs";
 import { pause } from "../harness/program.mjs";
@@ -29,7 +29,7 @@ for (const seed of seeds) {
   describe(`both are killed at random, seed ${seed}`, () => {
     it(`${RUNS} runs end right`, async () => {
       const random = randomly(seed);
-      const engine = await Engine.dev({ flags: ["--first-request-lease", "2s"] });
+      const engine = await Engine.dev({ flags: underKills });
       const endpoint = await Endpoint.start("faults", engine);
       const kills = killAtRandom(random, { engine, endpoint }, 8);
       try {

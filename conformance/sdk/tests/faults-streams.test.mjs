@@ -2,7 +2,7 @@
 
 import { describe, it } from "node:test";
 import { Endpoint } from "../harness/endpoint.mjs";
-import { Engine } from "../harness/engine.mjs";
+import { Engine, underKills } from "../harness/engine.mjs";
 import { assertStepsOnce, assertStream } from "../harness/invariants.mjs";
 import { pause } from "../harness/program.mjs";
 import { killAtRandom, randomly, seeds } from "../harness/random.mjs";
@@ -25,7 +25,7 @@ for (const seed of seeds) {
   describe(`streams under random kills, seed ${seed}`, () => {
     it(`${RUNS} readers see each frame once, in order, and what was committed stays`, async () => {
       const random = randomly(seed);
-      const engine = await Engine.dev({ flags: ["--first-request-lease", "2s"] });
+      const engine = await Engine.dev({ flags: underKills });
       const endpoint = await Endpoint.start("faults", engine);
       const kills = killAtRandom(random, { engine, endpoint }, 6);
       try {

@@ -57,10 +57,10 @@ impl Live {
                 drop(state);
                 return there.report(ops).await;
             }
+            shared.metrics.run_started();
+            tracing::info!(target: "onward::run", run_id = %live.run_id, endpoint = %live.endpoint, "run began");
             live.take_report(&mut state, Some(new), ops)
         };
-        shared.metrics.run_started();
-        tracing::info!(target: "onward::run", run_id = %live.run_id, endpoint = %live.endpoint, "run began");
         // Why before it is durable: who reports may go away, and the run must be moved all the same.
         let receipt = receipt?;
         if live.outcome().is_none() {
