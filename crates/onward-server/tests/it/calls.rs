@@ -108,18 +108,8 @@ async fn calls_of_one_origin_are_bounded() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_a_failed_attempt() {
-    let mut world = world(|options| options.limits.reply_bytes = 2_000).await;
-    world.serve(
-        "/run",
-        program(|s| {
-            s.sleep("z", "1ms")?;
-            s.run("s", |doing| async move { Ok(json!("x".repeat(if doing.nth == 1 { 3_000 } else { 10 }))) })
-        }),
-    );
-    let run_id = world.begin(asked());
-    assert_eq!(world.outcome(&run_id).await, (200, json!("xxxxxxxxxx")));
-
+async fn an_answer_that_cannot_be_taken_fails_at_once() {
+    let world = world(|options| options.limits.reply_bytes = 2_000).await;
     world.serve(
         "/run",
         program(|s| {
@@ -127,12 +117,16 @@ async fn an_answer_that_is_too_large_is_a_failed_attempt() {
             s.run("s", |_| async { Ok(json!("x".repeat(3_000))) })
         }),
     );
-    let run_id = world.begin(Asked { retries: 1, ..asked() });
+    let run_id = world.handed_over().await;
     let (status, body) = world.outcome(&run_id).await;
-    assert_eq!(status, 500);
-    let message = body["error"]["message"].as_str().unwrap();
-    assert!(message.contains("more than 2000 bytes"), "{message}");
-    assert_eq!(world.endpoint.begun(&run_id, "s"), 2);
+    assert_eq!((status, &body["error"]["name"]), (500, &json!("AnswerTooLarge")));
+    assert_eq!(world.endpoint.begun(&run_id, "s"), 1, "another time it would be as large");
+
+    world.endpoint.hook(|_| Some(reply(206, &[], &json!([{ "op": "NoSuchOp", "id": "x" }]))));
+    let run_id = world.handed_over().await;
+    let (status, body) = world.outcome(&run_id).await;
+    assert_eq!((status, &body["error"]["name"]), (500, &json!("InvalidAnswer")));
+    world.endpoint.unhook();
 }
 
 #[tokio::test]
@@ -152,13 +146,12 @@ async fn an_answer_of_something_else_is_never_the_end() {
         match calls.fetch_add(1, Ordering::Relaxed) {
             0 => Some(wrong(502, "Bad Gateway")),
             1 => Some(wrong(200, r#"{"ok":true}"#)),
-            2 => Some(reply(206, &[], &json!([{ "op": "NoSuchOp", "id": "x" }]))),
             _ => None,
         }
     });
     let run_id = world.handed_over().await;
     assert_eq!(world.outcome(&run_id).await, (200, json!(["s"])));
-    assert_eq!(world.endpoint.seen().len(), 5);
+    assert_eq!(world.endpoint.seen().len(), 4);
     world.endpoint.unhook();
 }
 

@@ -46,15 +46,24 @@ async fn a_call_under_way_is_finished_and_the_next_engine_goes_on() {
     let stops = async {
         tokio::time::sleep(Duration::from_millis(40)).await;
         engine.tell_to_stop();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert!(world.entries(&run_id, "slow").await.is_empty(), "the call is still under way");
+        let ended = world.endpoint.begun(&run_id, "next");
+        gate.close();
+        ended
     };
-    let (redirected, (), ()) = soon("held connections to end", async { tokio::join!(waits, reads, stops) }).await;
+    let held = async {
+        let began = tokio::time::Instant::now();
+        (waits.await, began.elapsed())
+    };
+    let ((redirected, time), (), ended) =
+        soon("held connections to end", async { tokio::join!(held, reads, stops) }).await;
+    assert!(time >= Duration::from_millis(100), "who waits is held until the calls are over: {time:?}");
+    assert_eq!(ended, 0);
     let redirected = redirected.unwrap();
     assert_eq!(redirected.status(), StatusCode::TEMPORARY_REDIRECT);
     let location = redirected.headers()["location"].to_str().unwrap();
     assert!(output.ends_with(location), "{location}");
-    assert!(world.entries(&run_id, "slow").await.is_empty(), "the call is still under way");
-
-    gate.close();
     soon("the engine to stop", engine.stopped()).await;
     let entries = world.entries(&run_id, "slow").await;
     assert!(matches!(entries.last().unwrap().change, Change::Succeeded { .. }), "{entries:?}");

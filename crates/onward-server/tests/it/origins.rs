@@ -53,7 +53,26 @@ async fn pages_of_other_origins_reach_only_what_is_for_everyone() {
     assert_eq!(world.ask("GET", &sse, &stranger).await, 200);
     assert_eq!(world.ask("OPTIONS", "/v1/realtime/sse", &stranger).await, 204);
     assert_eq!(world.ask("GET", &format!("/v1/http/runs/{run_id}/output?token=x"), &stranger).await, 401);
-    assert_eq!(world.ask("POST", "/e/key", &stranger).await, 400, "it is no event, but it was read");
+    assert_eq!(world.ask("POST", "/e/key", &stranger).await, 403, "without event keys");
+    for host in ["evil.example:8288", "127.0.0.1.evil.example"] {
+        assert_eq!(
+            world.ask("GET", "/v1/runs", &[("host", host)]).await,
+            421,
+            "{host}: a name that was made to lead here"
+        );
+    }
+    assert_eq!(world.ask("GET", "/v1/runs", &[("host", "engine:8288")]).await, 200);
+}
+
+#[tokio::test]
+async fn with_event_keys_pages_send_events() {
+    let mut options = options();
+    options.event_keys = vec!["page".to_owned()];
+    let store = Arc::new(MemoryStore::new());
+    let world = World::with(options, Arc::<MemoryStore>::clone(&store), store).await;
+    let stranger = [("origin", "https://shop.example")];
+    assert_eq!(world.ask("POST", "/e/page", &stranger).await, 400, "it is no event, but it was read");
+    assert_eq!(world.ask("POST", "/e/other", &stranger).await, 401);
 }
 
 #[tokio::test]
