@@ -37,8 +37,11 @@ impl Drop for Driven {
 
 /// What is to be done now.
 enum Next {
+    /// Look again when all that was submitted is durable.
     Look,
+    /// Wait in memory, at most until then.
     Wait(Timestamp),
+    /// Leave memory until then.
     Suspend(Timestamp),
 }
 
@@ -52,7 +55,7 @@ impl Live {
 
     async fn drive(self: Arc<Self>, guard: AttachGuard) {
         let mut driven = Driven { live: Arc::clone(&self), is_over: false };
-        self.roll_back_open();
+        self.settle_left_output();
         // Why the result is not needed: a run that is not written is no longer under way here.
         let _ = self.drive_on().await;
         driven.is_over = true;
@@ -154,19 +157,17 @@ impl Live {
         if self.shared.is_draining() {
             return Next::Wait(Timestamp::NEVER); // nothing more is begun
         }
-        {
-            for call in state.plan.calls(now) {
-                state.made += 1;
-                let made = state.made;
-                state.calls.insert(call.unit, made);
-                self.call(call);
-            }
-            for (key, kind, attempt, request) in state.plan.requests(now) {
-                let live = Arc::clone(self);
-                self.shared.tasks.spawn("gateway", async move {
-                    gateway::request(live, key, kind, attempt, request).await;
-                });
-            }
+        for call in state.plan.calls(now) {
+            state.made += 1;
+            let made = state.made;
+            state.calls.insert(call.unit, made);
+            self.call(call);
+        }
+        for (key, kind, attempt, request) in state.plan.requests(now) {
+            let live = Arc::clone(self);
+            self.shared.tasks.spawn("gateway", async move {
+                gateway::request(live, key, kind, attempt, request).await;
+            });
         }
         let wake_at = state.plan.wake_at();
         let parks = self.shared.parking.worth_parking(now, wake_at) && wake_at.is_some();
@@ -200,11 +201,10 @@ impl Live {
     }
 
     /// Output of attempts that are gone, because the process that made their calls is, no longer counts.
-    fn roll_back_open(self: &Arc<Self>) {
+    fn settle_left_output(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        let frames = state.roll_back(|_| true);
-        let receipt = self.submit(&mut state, Write { frames, ..Write::of(Told::default()) });
-        drop(receipt);
+        let frames = state.settle_output(|_| true);
+        drop(self.submit(&mut state, Write { frames, ..Write::of(Told::default()) }));
     }
 
     /// A wait for an event goes on, after one that came at a time.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     ask::{self, Reading, Said, payload},
     plan::{Call, Failure, Plan, Told, Unit, error, wire},
-    record::{Answer, Origin, Target, ended},
+    record::{Answer, Origin, Target, ended, from_millis},
     shared::{Shared, draw},
 };
 
@@ -80,7 +80,7 @@ impl Live {
         self.wake.notify_one();
         receipt.durable().await?;
         // Why: what the report repeats may have been submitted by another, and not be durable yet.
-        Ok(self.all_durable().await.or_else(|lost| if self.outcome().is_some() { Ok(()) } else { Err(lost) })?)
+        Ok(self.all_durable().await?)
     }
 
     fn take_report(
@@ -107,7 +107,6 @@ impl Live {
 
     /// Reads ops into what they ask for.
     fn read(&self, ops: Vec<Op>, retry_after: Option<std::time::Duration>, first: bool) -> Said {
-        let created_at = onward_core::Timestamp::from_micros(self.origin.event_ts.saturating_mul(1000));
         ask::read(
             ops,
             &Reading {
@@ -118,7 +117,7 @@ impl Live {
                 retention: self.shared.options.retention,
                 retry_after,
                 forgives: first && self.origin.retries == 1,
-                since: created_at,
+                since: from_millis(self.origin.event_ts),
             },
         )
     }
@@ -322,7 +321,7 @@ impl State {
             for tee in std::mem::take(&mut self.tees).into_values() {
                 tee.stop.cancel();
             }
-            frames.extend(self.roll_back(|_| true));
+            frames.extend(self.settle_output(|_| true));
             return frames;
         }
         let beside = self.plan.targeted_under_way();
@@ -331,7 +330,7 @@ impl State {
             _ => None,
         };
         let is_over = move |key: StepKey| own.map_or_else(|| !beside.contains(&key), |own| own == key);
-        frames.extend(self.roll_back(&is_over));
+        frames.extend(self.settle_output(&is_over));
         frames
     }
 }

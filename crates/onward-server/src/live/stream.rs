@@ -144,8 +144,10 @@ impl Live {
     /// Waits until what a call has streamed is here, as far as that can be known: its answer may be faster.
     /// `step`: the one that it ran; `None`: it ended the run, so its response comes.
     pub(super) async fn await_tees(&self, step: Option<StepKey>, made: u64) {
+        // Why not those of earlier calls: the endpoint may leave them open for ever.
+        let own = |tee: &&Tee| tee.opened >= made;
         let here = |state: &State| match step {
-            Some(key) => state.tees.values().all(|tee| tee.step.is_some_and(|step| step != key)),
+            Some(key) => state.tees.values().filter(own).all(|tee| tee.step.is_some_and(|step| step != key)),
             None => state.response.is_some() && state.tees.values().all(|tee| tee.step.is_none()),
         };
         if step.is_some() {
@@ -199,7 +201,7 @@ const RESPONSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 impl State {
     /// The frames that settle what steps have streamed: it is committed where the step succeeded, and taken back
     /// where it did not. A step that succeeded and whose stream goes on to come is left until it has come.
-    pub(super) fn roll_back(&mut self, of: impl Fn(StepKey) -> bool) -> Vec<Frame> {
+    pub(super) fn settle_output(&mut self, of: impl Fn(StepKey) -> bool) -> Vec<Frame> {
         let open: Vec<_> = self.tail.open().filter(|key| of(*key)).collect();
         let mut frames = Vec::new();
         for key in open {
