@@ -1,5 +1,7 @@
 //! What an endpoint streams while the engine calls it.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{Query, Request, State},
@@ -12,7 +14,7 @@ use onward_protocol::sse::Parser;
 use serde::Deserialize;
 
 use super::{Engine, authorize, refusal::Refusal, run_id};
-use crate::live::Teed;
+use crate::live::{Live, TeeId, Teed};
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
@@ -33,20 +35,27 @@ pub(super) async fn tee(
         return Err(Refusal::new(StatusCode::NOT_FOUND, "the run is not under way here"));
     };
     let (id, stop) = live.open_tee();
+    let open = Open { live, id };
     let taken = tokio::select! {
-        taken = take(&live, id, request.into_body(), shared.options.limits.chunk_bytes) => taken,
+        taken = take(&open.live, id, request.into_body(), shared.options.limits.chunk_bytes) => taken,
         () = stop.cancelled() => Ok(()),
     };
-    live.close_tee(id);
     taken.map(|()| Response::new(Body::empty()))
 }
 
-async fn take(
-    live: &std::sync::Arc<crate::live::Live>,
-    id: crate::live::TeeId,
-    mut body: Body,
-    chunk_bytes: usize,
-) -> Result<(), Refusal> {
+/// A stream that is open for as long as this is: the endpoint may go away at any time.
+struct Open {
+    live: Arc<Live>,
+    id: TeeId,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.live.close_tee(self.id);
+    }
+}
+
+async fn take(live: &Arc<Live>, id: TeeId, mut body: Body, chunk_bytes: usize) -> Result<(), Refusal> {
     let (mut parser, mut outside) = (Parser::default(), 0);
     while let Some(Ok(frame)) = body.frame().await {
         let mut events = frame.data_ref().map(|data| parser.push(data)).unwrap_or_default();
