@@ -167,8 +167,9 @@ pub(crate) fn origin(uri: &http::Uri, headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, Uri};
+
     use super::origin;
-    use http::{HeaderMap, HeaderValue, Uri};
 
     #[test]
     fn an_origin_is_the_hosts_by_which_the_client_came() {
