@@ -26,12 +26,12 @@ export function temporaryFolder() {
 
 /**
  * A port that nothing listens on. It is below those that systems give to outgoing connections, so none of them takes it
- * while a program that had it is down.
+ * while a program that had it is down; and above those that fetch() refuses.
  * @returns {Promise<number>}
  */
 export async function freePort() {
   for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const port = 11_000 + Math.floor(Math.random() * 20_000);
     const free = await new Promise((resolve) => {
       const socket = createServer().once("error", () => resolve(false));
       socket.listen(port, "127.0.0.1", () => socket.close(() => resolve(true)));
@@ -60,7 +60,9 @@ export async function eventually(what, check, { within = 10_000, every = 20 } = 
     } catch (error) {
       problem = error;
     }
-    if (Date.now() > end) throw new Error(`not within ${within} ms: ${what}`, { cause: problem });
+    if (Date.now() > end) {
+      throw new Error(`not within ${within} ms: ${what}${problem ? ` (${problem.cause ?? problem})` : ""}`, { cause: problem });
+    }
     await pause(every);
   }
 }
@@ -101,10 +103,16 @@ export class Program {
       }
     });
     const early = this.exited.then(({ code, signal }) => {
-      throw new Error(`${this.name} ended at once (${code ?? signal}):\n${this.output.slice(-4_000)}`);
+      throw new Error(`${this.name} ended at once (${code ?? signal})`);
     });
-    await Promise.race([this.ready(this), early]);
     early.catch(() => {});
+    try {
+      await Promise.race([this.ready(this), early]);
+    } catch (error) {
+      await this.kill();
+      error.message += `\n${this.name} wrote:\n${this.output.slice(-4_000)}`;
+      throw error;
+    }
     return this;
   }
 
