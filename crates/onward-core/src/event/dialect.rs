@@ -30,6 +30,11 @@ const NESTING_MAX: u16 = 32;
 /// How many question marks an expression may have: the parser goes deeper with each.
 const QUESTION_MARKS_MAX: usize = 64;
 
+/// How many signs an expression may have with each of which its tree can grow deeper: who walks or drops the tree goes
+/// as deep.
+const SIGNS_MAX: usize = 512;
+const SIGNS: [char; 12] = ['.', '[', '(', '+', '-', '*', '/', '%', '=', '<', '>', '!'];
+
 /// An expression that can be evaluated.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -66,6 +71,9 @@ impl Program {
     pub(super) fn compile(text: &str) -> Result<Self, String> {
         if text.matches('?').count() > QUESTION_MARKS_MAX {
             return Err(format!("it has more than {QUESTION_MARKS_MAX} question marks"));
+        }
+        if text.matches(SIGNS).count() > SIGNS_MAX {
+            return Err(format!("it has more than {SIGNS_MAX} operators, dots and brackets"));
         }
         let parser = PrattParser::new().max_recursion_depth(NESTING_MAX);
         // Why: who sends an expression must not be able to end the process.

@@ -341,6 +341,11 @@ fn nesting_never_takes_the_stack() {
         format!("{}a.b{}", "has(".repeat(800), ")".repeat(800)),
         "a{".repeat(2_000),
         format!("{}1", "x?[".repeat(60)),
+        format!("has(async{})", ".a".repeat(511)),
+        format!("async{}", "[0]".repeat(512)),
+        format!("1{}", "+1".repeat(512)),
+        format!("1{}", ".f()".repeat(256)),
+        format!("{}{}", "(".repeat(256), ")".repeat(256)),
     ];
     // Half of what a thread of a test or of a runtime has: it is called from somewhere.
     let small = std::thread::Builder::new().stack_size(1024 * 1024);
