@@ -78,7 +78,7 @@ describe("the engine is killed, operations", { concurrency: 3 }, () => {
     having(async ({ engine, endpoint }) => {
       const run = await start(`${endpoint.url}/race-mode`);
       await endpoint.line("the race is won", ({ kind, step }) => kind === "end" && step === "fast");
-      await pause(150);
+      await pause(500);
       await engine.restart(100);
       assert.deepEqual((await value(run.url)).value, { winner: "fast", then: "after fast" });
       // The step after the race may have been under way at the kill; that it ran twice for no other reason is checked for
