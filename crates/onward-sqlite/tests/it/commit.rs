@@ -172,8 +172,8 @@ async fn the_log_does_not_grow_without_bound_under_load_while_others_read() {
         let log = std::fs::metadata(place.dir().join("onward.db-wal")).unwrap();
         longest = longest.max(log.len());
     }
-    // Eight times its aim, and what one group may add; 2,400 appends write some 20 MB of log.
-    assert!(longest < 64 * 4_120 * 10, "{longest}");
+    // Eight times its aim, what one group may add, and what a reader may hold up; 2,400 appends write some 20 MB of log.
+    assert!(longest < 64 * 4_120 * 20, "{longest}");
     assert_eq!(entries(&store, 16).await, 150);
 }
 
