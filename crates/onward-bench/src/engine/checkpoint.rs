@@ -21,12 +21,14 @@ pub(super) async fn run(setup: &Setup, sync_us: (f64, f64)) {
     let none = fake("fake-engine", &[&folder.to_string_lossy()]).await;
     let engine = start(&folder, &[]).await;
     drive(&engine, "", 16, setup.seconds).await;
-    say("checkpoints          conn calls/s   first: p50, p99 ms   /steps: p50, p99 ms  µs CPU/call  bytes/call");
-    let mut alone = f64::NAN;
+    say(
+        "checkpoints          conn calls/s  of wal   first: p50, p99 ms   /steps: p50, p99 ms  µs CPU/call  bytes/call",
+    );
+    let (mut alone, mut floor) = (f64::NAN, f64::NAN);
     for connections in CONNECTIONS {
-        measure(setup, "stores nothing", &none, "", connections).await;
-        measure(setup, "control-wal", &none, "/wal", connections).await;
-        let p50 = measure(setup, "the engine", &engine, "", connections).await;
+        measure(setup, ("stores nothing", &none, ""), connections, f64::NAN).await;
+        floor = measure(setup, ("control-wal", &none, "/wal"), connections, f64::NAN).await.0;
+        let (_, p50) = measure(setup, ("the engine", &engine, ""), connections, floor).await;
         if connections == 1 {
             alone = p50;
         }
@@ -37,7 +39,7 @@ pub(super) async fn run(setup: &Setup, sync_us: (f64, f64)) {
     std::fs::create_dir_all(&quiet_folder).expect("the folder can be made");
     let quiet = start(&quiet_folder, &["--log", "warn"]).await;
     drive(&quiet, "", 16, setup.seconds).await;
-    measure(setup, "with --log warn", &quiet, "", 64).await;
+    measure(setup, ("with --log warn", &quiet, ""), 64, floor).await;
     let after = disk::fdatasync(setup);
     say(&format!(
         "fdatasync: p50 {:.0} µs, p99 {:.0} µs before; p50 {:.0} µs, p99 {:.0} µs after; \
@@ -50,18 +52,24 @@ pub(super) async fn run(setup: &Setup, sync_us: (f64, f64)) {
     ));
 }
 
-/// Loads a target and prints its line. The p50 of later checkpoints, in milliseconds.
-async fn measure(setup: &Setup, name: &str, target: &Process, prefix: &str, connections: usize) -> f64 {
+/// Loads a target and prints its line. Its calls a second, and the p50 of later checkpoints in milliseconds.
+async fn measure(
+    setup: &Setup,
+    (name, target, prefix): (&str, &Process, &str),
+    connections: usize,
+    floor: f64,
+) -> (f64, f64) {
     let before = target.usage();
     let start = Instant::now();
     let [first, later] = drive(target, prefix, connections, setup.seconds).await;
     let seconds = start.elapsed().as_secs_f64();
     let after = target.usage();
     let calls = (first.len() + later.len()) as f64;
+    let rate = calls / seconds;
+    let of = if floor.is_nan() { "-".to_owned() } else { format!("{:.2}", rate / floor) };
     let ms = |of: &Histogram<u64>, percentile| of.value_at_percentile(percentile) as f64 / 1e3;
     say(&format!(
-        "{name:<18} {connections:>6} {:>7.0} {:>13.2} {:>8.2} {:>14.2} {:>8.2} {:>12.1} {:>11.0}",
-        calls / seconds,
+        "{name:<18} {connections:>6} {rate:>7.0} {of:>7} {:>13.2} {:>8.2} {:>14.2} {:>8.2} {:>12.1} {:>11.0}",
         ms(&first, 50.0),
         ms(&first, 99.0),
         ms(&later, 50.0),
@@ -69,7 +77,7 @@ async fn measure(setup: &Setup, name: &str, target: &Process, prefix: &str, conn
         (after.cpu - before.cpu) / calls * 1e6,
         (after.written - before.written) / calls,
     ));
-    ms(&later, 50.0)
+    (rate, ms(&later, 50.0))
 }
 
 /// Runs of three steps, one after the other on each connection, as the SDK reports them. How long the first checkpoints

@@ -76,17 +76,22 @@ async fn use_it(engine: &Process, ended: usize, waiting: usize) {
     let connections = 16;
     let steps = ["step-1", "step-2", "step-3"].map(wire::ran_at_first).join(",");
     let whole = format!("{steps},{}", wire::complete(&Value::Null));
-    let half = format!("{steps},{}", wire::sleep("nap", "1d"));
+    let nap = wire::sleep("nap", "1d");
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..connections {
-        let (address, whole, half) = (engine.address.clone(), whole.clone(), half.clone());
+        let (address, steps, whole, nap) = (engine.address.clone(), steps.clone(), whole.clone(), nap.clone());
         tasks.spawn(async move {
             let mut connection = Connection::open(&address).await;
             for nth in 0..(ended + waiting) / connections {
-                let ops = if nth < ended / connections { &whole } else { &half };
-                let first = wire::first(&wire::run_id(), "127.0.0.1:9", "/steps", "", ops);
-                let answer = connection.post("/v1/checkpoint", &first).await;
-                assert_eq!(answer.status, 200, "{}", answer.body);
+                let run = wire::run_id();
+                let ends = nth < ended / connections;
+                let first = wire::first(&run, "127.0.0.1:9", "/steps", "", if ends { &whole } else { &steps });
+                let mut answers = vec![connection.post("/v1/checkpoint", &first).await];
+                if !ends {
+                    let path = format!("/v1/checkpoint/{run}/steps");
+                    answers.push(connection.post(&path, &wire::later(&run, &nap)).await);
+                }
+                assert!(answers.iter().all(|answer| answer.status == 200), "a checkpoint is taken");
             }
         });
     }
