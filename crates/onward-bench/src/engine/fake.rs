@@ -1,6 +1,11 @@
 //! What stands in for the other side: an engine that stores nothing, and an endpoint that does nothing.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -51,7 +56,7 @@ pub(crate) async fn engine(address: &str, directory: &str) {
 #[derive(Default)]
 struct Endpoint {
     done: Mutex<BTreeMap<String, u32>>,
-    connections: Mutex<Vec<Connection>>,
+    connections: Mutex<Vec<(Connection, Instant)>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -79,7 +84,7 @@ async fn steps(State(endpoint): State<Arc<Endpoint>>, Query(asked): Query<Asked>
         let (mut one, mut other) = (endpoint.connect(&asked.engine).await, endpoint.connect(&asked.engine).await);
         let (batch, actions) = tokio::join!(one.get(&paths.0), other.get(&paths.1));
         assert_eq!((batch.status, actions.status), (200, 200), "{} {}", batch.body, actions.body);
-        endpoint.connections.lock().extend([one, other]);
+        endpoint.keep([one, other]);
     }
     let done = {
         let mut all = endpoint.done.lock();
@@ -109,16 +114,23 @@ async fn stream_end(endpoint: Arc<Endpoint>, engine: String, run: String) {
     }
     let mut connection = endpoint.connect(&engine).await;
     connection.post(&format!("/v1/realtime/publish/tee?channel={run}"), &wire::streamed_end(&run)).await;
-    endpoint.connections.lock().push(connection);
+    endpoint.keep([connection]);
 }
+
+/// How long a connection is kept that nobody uses: less long than the engine keeps it.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 impl Endpoint {
     /// A connection that nobody uses.
     async fn connect(&self, engine: &str) -> Connection {
-        let kept = self.connections.lock().pop();
+        let kept = self.connections.lock().pop().filter(|(_, since)| since.elapsed() < IDLE_MAX);
         match kept {
-            Some(kept) => kept,
+            Some((kept, _)) => kept,
             None => Connection::open(engine).await,
         }
+    }
+
+    fn keep<const N: usize>(&self, connections: [Connection; N]) {
+        self.connections.lock().extend(connections.map(|connection| (connection, Instant::now())));
     }
 }
