@@ -195,6 +195,10 @@ fn matcher(named: &str, origin: &Origin) -> Result<Matcher, Payload> {
         matcher.value = Some(MatchValue { path: path.to_owned(), text });
         return Ok(matcher);
     }
+    if let Some((path, text)) = literal(expression) {
+        // The expression decides; this finds the few waits that it may hold for.
+        matcher.value = Some(MatchValue { path: path.to_owned(), text: text.to_owned() });
+    }
     let when = When::try_new(expression, event);
     matcher.when = Some(when.map_err(|invalid| error("InvalidExpression", &invalid.to_string()))?);
     Ok(matcher)
@@ -211,6 +215,17 @@ fn match_path(expression: &str) -> Option<&str> {
     let path = left.strip_prefix("event.")?;
     let plain = |char: char| char.is_alphanumeric() || "_.".contains(char);
     (right.strip_prefix("async.") == Some(path) && path.chars().all(plain)).then_some(path)
+}
+
+/// What an expression of the form `async.<path> == '<text>'` compares.
+fn literal(expression: &str) -> Option<(&str, &str)> {
+    let (left, right) = expression.split_once("==")?;
+    let path = left.trim().strip_prefix("async.")?;
+    let right = right.trim();
+    let quote = right.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+    let text = right.strip_prefix(quote)?.strip_suffix(quote)?;
+    let plain = |char: char| char.is_alphanumeric() || "_.".contains(char);
+    (path.chars().all(plain) && !text.contains(['\'', '"', '\\'])).then_some((path, text))
 }
 
 fn name_of(error: &RawValue) -> String {
@@ -233,7 +248,25 @@ fn json(request: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::match_path;
+    use super::{literal, match_path};
+
+    #[test]
+    fn a_comparison_with_a_text_is_found_by_it() {
+        assert_eq!(literal("async.data.userId == '123'"), Some(("data.userId", "123")));
+        assert_eq!(literal("async.data.a==\"x y\""), Some(("data.a", "x y")));
+        for other in [
+            "async.data.a == 1",
+            "async.data.a != '1'",
+            "async.data.a == 'x' && async.data.b == 'y'",
+            "async.data.a == 'x' || true",
+            "async.data.a == 'it\\'s'",
+            "async['data'] == 'x'",
+            "'x' == async.data.a",
+            "async.data.a == '",
+        ] {
+            assert_eq!(literal(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn what_match_writes_is_told_from_other_expressions() {
