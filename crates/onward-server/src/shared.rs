@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use onward_core::{Clock, Draw, Fence, RetryPolicy, RunId, Store, store::Lease};
+use onward_core::{Clock, Draw, Fence, RetryPolicy, RunId, Store, journal::Entry, store::Lease};
 use onward_protocol::{
     sdk::signing::Keys,
     token::{self, KeyRing},
@@ -16,6 +16,7 @@ use crate::{
     live::Registry,
     observe::Metrics,
     options::{Options, Retry},
+    plan::Plan,
     record::Names,
 };
 
@@ -57,6 +58,11 @@ impl Shared {
             Retry::Between(min, max) => RetryPolicy::try_new(min, max, retries),
         };
         policy.or_else(|_| RetryPolicy::default().with_retries(retries)).unwrap_or_default()
+    }
+
+    /// What a stored run's journal tells: enough to say what is known of its steps, not to go on with it.
+    pub(crate) fn stored_plan(&self, journal: &[Entry]) -> Plan {
+        Plan::new(self.policy(0), self.options.limits.steps).replay(journal)
     }
 
     /// A token that opens a run from now on.

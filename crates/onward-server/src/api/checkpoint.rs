@@ -20,7 +20,6 @@ use serde_json::json;
 use super::{Engine, authorize, json, read, refusal::Refusal, refused, run_id};
 use crate::{
     live::{Live, NotTaken, knows_all},
-    plan::Plan,
     record::{Origin, Target, from_millis},
     shared::Shared,
 };
@@ -138,7 +137,7 @@ async fn take(
                 Err(NotTaken::Elsewhere | NotTaken::Unavailable) => Err(Refusal::unavailable()),
             };
         };
-        let plan = Plan::new(shared.policy(0), shared.options.limits.steps).replay(&loaded.journal);
+        let plan = shared.stored_plan(&loaded.journal);
         if knows_all(&plan, &ops, loaded.record.status.is_final()) {
             return Ok(());
         }

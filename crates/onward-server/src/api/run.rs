@@ -8,11 +8,11 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use onward_core::{
-    EndpointId, RunId, StepKey, Timestamp,
+    EndpointId, Payload, RunId, StepKey, StoreError, Timestamp,
     journal::{Change, Entry},
     run::{Outcome, RunRecord, Status},
     step::StepKind,
-    store::{Control, RunFilter},
+    store::{Control, Loaded, RunFilter},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -101,8 +101,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers)?;
-    let loaded = shared.store.load(run_id(&run)?).await.map_err(|error| refused(&error))?;
-    let Some(loaded) = loaded else { return Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such run")) };
+    let loaded = load(&shared, run_id(&run)?).await?;
     let mut data = summary(&loaded.record);
     data["output"] = loaded.record.outcome.as_ref().map_or(Value::Null, output);
     data["steps"] = steps(&loaded.journal).into();
@@ -120,10 +119,7 @@ fn output(outcome: &Outcome) -> Value {
 /// What the handler failed with last, or why its endpoint was not reached, where nothing has come after that.
 fn last_error(journal: &[Entry]) -> Value {
     match journal.last().map(|entry| (entry.kind, &entry.change)) {
-        Some((StepKind::Handler, Change::AttemptFailed { error, .. } | Change::Failed { error, .. })) => {
-            let error: Value = serde_json::from_slice(error.as_ref()).unwrap_or_default();
-            error.get("message").cloned().unwrap_or_default()
-        }
+        Some((StepKind::Handler, Change::AttemptFailed { error, .. } | Change::Failed { error, .. })) => message(error),
         _ => Value::Null,
     }
 }
@@ -157,8 +153,7 @@ fn steps(journal: &[Entry]) -> Vec<Value> {
             step["attempts"] = attempts.into();
         }
         if let Change::AttemptFailed { error, .. } | Change::Failed { error, .. } = &entry.change {
-            let error: Value = serde_json::from_slice(error.as_ref()).unwrap_or_default();
-            step["error"] = error.get("message").cloned().unwrap_or_default();
+            step["error"] = message(error);
         }
     }
     steps
@@ -199,8 +194,7 @@ pub(super) async fn retry(
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers)?;
     let run_id = run_id(&run)?;
-    let loaded = shared.store.load(run_id).await.map_err(|error| refused(&error))?;
-    let Some(loaded) = loaded else { return Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such run")) };
+    let loaded = load(&shared, run_id).await?;
     let step = loaded.record.outcome.as_ref().and_then(|outcome| failed_by(outcome, &loaded.journal));
     control(&shared, run_id, Control::Retry { step, timeout_at: None }).await?;
     Ok(no_content())
@@ -208,15 +202,24 @@ pub(super) async fn retry(
 
 /// The step whose error failed a run: the last that failed with the message that the run failed with.
 fn failed_by(outcome: &Outcome, journal: &[Entry]) -> Option<StepKey> {
-    let message =
-        |error: &[u8]| serde_json::from_slice::<Value>(error).ok()?.get("message")?.as_str().map(str::to_owned);
-    let failed = message(outcome.error.as_ref())?;
+    let failed = message(&outcome.error);
     journal.iter().rev().find_map(|entry| match &entry.change {
         Change::Failed { error, .. } if entry.kind != StepKind::Handler => {
-            (message(error.as_ref()).as_ref() == Some(&failed)).then(|| entry.key())
+            (failed.is_string() && message(error) == failed).then(|| entry.key())
         }
         _ => None,
     })
+}
+
+/// What an error says; null where it says nothing.
+fn message(error: &Payload) -> Value {
+    let error: Value = serde_json::from_slice(error.as_ref()).unwrap_or_default();
+    error.get("message").cloned().unwrap_or_default()
+}
+
+async fn load(shared: &Shared, run_id: RunId) -> Result<Loaded, Refusal> {
+    let loaded = shared.store.load(run_id).await.map_err(|error| refused(&error))?;
+    loaded.ok_or_else(|| refused(&StoreError::RunNotFound))
 }
 
 async fn control(shared: &Shared, run_id: RunId, control: Control) -> Result<(), Refusal> {

@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::{Engine, authorize, json, json_bytes, refusal::Refusal, refused, run_id};
 use crate::{
     live::{NotTaken, memos},
-    plan::Plan,
     record::Origin,
     shared::Shared,
 };
@@ -43,8 +42,7 @@ pub(super) async fn actions(
     if loaded.record.status.is_final() {
         return Err(gone());
     }
-    let plan = Plan::new(shared.policy(0), shared.options.limits.steps).replay(&loaded.journal);
-    Ok(json_bytes(memos(&plan).to_json().into_bytes()))
+    Ok(json_bytes(memos(&shared.stored_plan(&loaded.journal)).to_json().into_bytes()))
 }
 
 /// `GET /v0/runs/{run}/batch`: the event by which it began, alone in an array.
