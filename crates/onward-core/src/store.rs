@@ -243,11 +243,32 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// What happened in a store that several processes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum News {
+    /// Runs may be due, or facts may have come for runs that are held: a claim tells.
+    Due,
+    /// A run has ended.
+    Ended(RunId),
+    /// A run has streamed further.
+    Streamed(RunId),
+}
+
+/// A run that somebody watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The run.
+    pub run_id: RunId,
+    /// The last frame of its stream that is known; `None` where nobody reads it.
+    pub streamed: Option<Place>,
+}
+
 /// Durable storage of runs.
 ///
 /// A method is one transaction. **Each method submits its work when it is called**; the future it returns only
-/// waits for the outcome, so dropping it takes nothing back, and calls made in order commit in order. `Ok` means
-/// durable to the degree that the store was opened with. A store may group the work of many calls into one commit.
+/// waits for the outcome, so dropping it takes nothing back, and checkpoints of one run that are submitted in order
+/// commit in order. `Ok` means durable to the degree that the store was opened with. A store may group the work of
+/// many calls into one commit.
 ///
 /// Times are arguments. `now` never makes a stored order go backwards: where a store orders facts by time, two of
 /// them never get the same one.
@@ -336,4 +357,23 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Every registered name with its value, sorted by name.
     fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>>;
+
+    /// Whether other processes may write to it, too. Then what they do is to be learnt from [`news`](Self::news) and
+    /// [`look`](Self::look), and each process can have a node of its own.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Waits for something that happened in another process. News are a hint: some may be lost, and some may tell
+    /// what is known. A store of one process never has any.
+    fn news(&self) -> BoxFuture<'static, Vec<News>> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Which of some runs have ended, or have streamed further than is known. What is told here is never lost, so it
+    /// is asked now and then.
+    fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
+        drop(watched);
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }

@@ -210,11 +210,11 @@ pub async fn an_event_before_the_suspension_is_not_lost<S: Store + ?Sized>(store
     let node = node(store).await;
     let lease = start(store, node, 1).await;
     register(store, lease, at(1), vec![waiter("w", "come")]).await;
-    let sent = store.send_events(vec![event("1", "come", "1")], at(2));
+    let sent = send(store, &event("1", "come", "1"), at(2)).await;
+    assert_eq!(sent, [Woken { run_id: run_id(1), node: Some(node) }]);
     let then = Then::Suspend { due_at: Timestamp::NEVER };
     let suspended = store.checkpoint(Checkpoint { then, ..Checkpoint::new(lease, at(3)) });
     assert_eq!(suspended.await.expect("the run is held").woken, [due(1)]);
-    assert_eq!(sent.await.expect("events are accepted"), [Woken { run_id: run_id(1), node: Some(node) }]);
     assert_eq!(load(store, 1).await.record.due_at, at(3));
     assert_eq!(claimed(&claim(store, node, at(3)).await), [run_id(1)]);
     assert_eq!(load(store, 1).await.deliveries.len(), 1);
@@ -227,9 +227,8 @@ pub async fn an_event_after_the_suspension_is_not_lost<S: Store + ?Sized>(store:
     register(store, lease, at(1), vec![waiter("w", "come")]).await;
     let then = Then::Suspend { due_at: at(500) };
     let suspended = store.checkpoint(Checkpoint { then, ..Checkpoint::new(lease, at(2)) });
-    let sent = store.send_events(vec![event("1", "come", "1")], at(3));
-    assert_eq!(sent.await.expect("events are accepted"), [due(1)]);
     assert_eq!(suspended.await.expect("the run is held").woken, []);
+    assert_eq!(send(store, &event("1", "come", "1"), at(3)).await, [due(1)]);
     assert_eq!(load(store, 1).await.record.due_at, at(3));
     assert_eq!(claimed(&claim(store, node, at(3)).await), [run_id(1)]);
     assert_eq!(load(store, 1).await.deliveries.len(), 1);
