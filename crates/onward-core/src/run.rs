@@ -70,6 +70,22 @@ impl Status {
     /// Every status, in the order of their stored numbers.
     pub const ALL: [Self; 5] = [Self::Running, Self::Suspended, Self::Completed, Self::Failed, Self::Cancelled];
 
+    /// The status's stored number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Running => 0,
+            Self::Suspended => 1,
+            Self::Completed => 2,
+            Self::Failed => 3,
+            Self::Cancelled => 4,
+        }
+    }
+
+    /// The status with a stored number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
     /// Whether the run has its outcome.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)

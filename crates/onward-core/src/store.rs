@@ -1,5 +1,7 @@
 //! The port to durable storage: what every store promises.
 
+pub mod record;
+
 use std::{fmt, time::Duration};
 
 use crate::{

@@ -19,7 +19,6 @@ mod options;
 mod queue;
 mod read;
 mod readers;
-mod record;
 mod row;
 mod store;
 mod transact;

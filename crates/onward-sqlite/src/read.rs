@@ -6,7 +6,7 @@ use onward_core::{
     Payload, RunId, StoreError, Timestamp,
     journal::{Entry, format},
     run::{Outcome, RunRecord},
-    store::Loaded,
+    store::{Loaded, record},
     stream::{self, Frame, Place},
     waiter::Delivery,
 };
@@ -15,7 +15,6 @@ use rusqlite::{Connection, OptionalExtension, types::Type};
 pub(crate) use self::page::runs;
 use crate::{
     error::store_error,
-    record,
     row::{self, RECORD_COLUMNS, Slot},
 };
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 use onward_core::{
     EndpointId, Fence, NodeId, Payload, RunId, Seq, StepKey, Timestamp,
     run::{Outcome, Parent, RunRecord, Status},
+    store::record,
     stream::Place,
 };
 use rusqlite::{Row, types::Type};
-
-use crate::record;
 
 /// The lane of running runs.
 pub(crate) const LANE_RUNNING: i64 = -1;
@@ -64,20 +63,11 @@ pub(crate) fn slot(place: i64) -> Slot {
 }
 
 pub(crate) fn status_number(status: Status) -> i64 {
-    match status {
-        Status::Running => 0,
-        Status::Suspended => 1,
-        Status::Completed => 2,
-        Status::Failed => 3,
-        Status::Cancelled => 4,
-    }
+    i64::from(status.number())
 }
 
 pub(crate) fn status(number: i64) -> rusqlite::Result<Status> {
-    usize::try_from(number)
-        .ok()
-        .and_then(|number| Status::ALL.get(number).copied())
-        .ok_or_else(|| damaged(Type::Integer, "no such status"))
+    u8::try_from(number).ok().and_then(Status::from_number).ok_or_else(|| damaged(Type::Integer, "no such status"))
 }
 
 /// `NEVER` is stored as NULL.

@@ -43,6 +43,27 @@ pub fn encode(frames: &[Frame]) -> Vec<u8> {
     bytes
 }
 
+/// The most frames of one piece, and the most bytes of their chunks: a reader reads whole pieces.
+const PIECE_FRAMES: usize = 256;
+const PIECE_BYTES: usize = 128 * 1024;
+
+/// Frames as rows keep them: several in one, where they follow one another. The place of the first of each, how many
+/// there are, and their bytes.
+pub fn pieces(frames: &[Frame]) -> Vec<(Place, u32, Payload)> {
+    let (mut pieces, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (at, frame) in frames.iter().enumerate() {
+        bytes += if let FrameKind::Chunk(data) = &frame.kind { data.len() } else { 0 };
+        let ends = frames.get(at + 1).is_none_or(|next| next.place != frame.place.next());
+        if ends || bytes >= PIECE_BYTES || at + 1 - begin >= PIECE_FRAMES {
+            let piece = &frames[begin..=at];
+            let count = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            pieces.push((piece[0].place, count, Payload::from(encode(piece))));
+            (begin, bytes) = (at + 1, 0);
+        }
+    }
+    pieces
+}
+
 /// Reads frames back.
 pub fn decode(first: Place, bytes: &[u8]) -> Result<Vec<Frame>, InvalidFrames> {
     let Some((&VERSION, mut rest)) = bytes.split_first() else { return Err(InvalidFrames) };

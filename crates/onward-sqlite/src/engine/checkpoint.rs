@@ -5,8 +5,8 @@ use onward_core::{
     event::Event,
     journal::format,
     run::{NewRun, Outcome},
-    store::{Checkpoint, Checkpointed, Lease, Then, Woken},
-    stream::{self, FRAMES_MAX, Frame, FrameKind, Place},
+    store::{Checkpoint, Checkpointed, Lease, Then, Woken, record},
+    stream::{self, FRAMES_MAX, Place},
     waiter::{Signal, Waiter},
 };
 use rusqlite::params;
@@ -15,7 +15,6 @@ use crate::{
     engine::{Engine, Live, run::Position},
     error::{Done, corrupt},
     queue::Care,
-    record,
     row::{self, ENTRIES_MAX},
 };
 
@@ -43,7 +42,7 @@ pub(crate) fn prepare(checkpoint: Checkpoint) -> Prepared {
     let Checkpoint { lease, now, start, entries, frames, waiters, settled, events, signals, children, then } =
         checkpoint;
     let entries = entries.iter().map(|entry| (entry.seq, Payload::from(format::encode(entry)))).collect();
-    let frames = pieces(&frames);
+    let frames = stream::format::pieces(&frames);
     let outcome = match &then {
         Then::Finish(outcome) => Payload::from(record::encode_outcome(outcome)),
         Then::Keep | Then::Suspend { .. } => Payload::default(),
@@ -259,26 +258,6 @@ impl Engine<'_> {
     pub(super) fn is_here(&self, node: NodeId) -> bool {
         self.node == Some(node)
     }
-}
-
-/// The most frames of one row, and the most bytes of their chunks: a reader reads whole rows.
-const ROW_FRAMES: usize = 256;
-const ROW_BYTES: usize = 128 * 1024;
-
-/// Frames as rows keep them: several in one, where they follow one another.
-fn pieces(frames: &[Frame]) -> Vec<(Place, u32, Payload)> {
-    let (mut pieces, mut begin, mut bytes) = (Vec::new(), 0, 0);
-    for (at, frame) in frames.iter().enumerate() {
-        bytes += if let FrameKind::Chunk(data) = &frame.kind { data.len() } else { 0 };
-        let ends = frames.get(at + 1).is_none_or(|next| next.place != frame.place.next());
-        if ends || bytes >= ROW_BYTES || at + 1 - begin >= ROW_FRAMES {
-            let piece = &frames[begin..=at];
-            let count = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-            pieces.push((piece[0].place, count, Payload::from(stream::format::encode(piece))));
-            (begin, bytes) = (at + 1, 0);
-        }
-    }
-    pieces
 }
 
 /// Frames must follow the stream's last without a gap.

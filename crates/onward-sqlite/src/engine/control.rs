@@ -4,7 +4,7 @@ use onward_core::{
     Payload, RunId, StepKey, StoreError, Timestamp,
     journal::{format, invoked, reset_entries},
     run::{Outcome, Status},
-    store::{Control, Woken},
+    store::{Control, Woken, record},
     waiter::{Delivery, Fact},
 };
 use rusqlite::params;
@@ -15,7 +15,7 @@ use crate::{
         run::{Position, Stored},
     },
     error::{Done, corrupt},
-    read, record,
+    read,
     row::{self, ENTRIES_MAX},
 };
 

@@ -3,7 +3,7 @@
 use onward_core::{
     RunId, StepKey, Timestamp,
     run::Status,
-    store::Woken,
+    store::{Woken, record},
     waiter::{Delivery, Fact, Subject, Waiter},
 };
 use rusqlite::{OptionalExtension, params};
@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::{
     engine::{Engine, run::Position},
     error::Done,
-    record, row,
+    row,
 };
 
 impl Engine<'_> {

@@ -6,13 +6,13 @@ use onward_core::{
         Event, Matcher,
         matching::{lookup, text_of},
     },
-    store::Woken,
+    store::{Woken, record},
     waiter::{Delivery, Fact, Signal},
 };
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
-use crate::{engine::Engine, error::Done, record, row};
+use crate::{engine::Engine, error::Done, row};
 
 impl Engine<'_> {
     pub(crate) fn send_events(&mut self, events: &[Event], now: Timestamp) -> Done<Vec<Woken>> {

@@ -1,43 +1,36 @@
 //! How matchers, facts and outcomes are stored: a version byte, then a record of that version.
+//!
+//! # Example
+//!
+//! ```
+//! use onward_core::{store::record, waiter::Fact};
+//!
+//! let fact = Fact::Signal("1".into());
+//! assert_eq!(record::decode_fact(&record::encode_fact(&fact)), Ok(fact));
+//! ```
 
-use onward_core::{
+use serde::{Deserialize, Serialize};
+
+use crate::{
     Payload,
     event::{MatchValue, Matcher, matching::When},
+    journal::format::Raw,
     run::{Outcome, Status},
     waiter::Fact,
 };
-use serde::{Deserialize, Serialize};
-
-use crate::row;
 
 /// The version that is written. Older ones stay readable.
 const VERSION: u8 = 1;
 
 /// A stored record that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidRecord {
+pub enum InvalidRecord {
     /// A newer release wrote it.
     #[error("record has format {0}, this release reads up to {VERSION}")]
     Newer(u8),
     /// Its bytes are damaged.
     #[error("record is damaged")]
     Damaged,
-}
-
-/// Bytes that are copied as a whole: serde takes a plain slice for a sequence, a byte at a time.
-#[derive(Clone, Copy)]
-struct Raw<'a>(&'a [u8]);
-
-impl Serialize for Raw<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&[u8]>::deserialize(deserializer).map(Self)
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,7 +78,8 @@ fn payload(Raw(bytes): Raw<'_>) -> Payload {
     Payload::from(bytes.to_vec())
 }
 
-pub(crate) fn encode_matcher(matcher: &Matcher) -> Vec<u8> {
+/// A matcher as it is stored.
+pub fn encode_matcher(matcher: &Matcher) -> Vec<u8> {
     let record = MatcherV1 {
         name: &matcher.name,
         value: matcher.value.as_ref().map(|value| (value.path.as_str(), value.text.as_str())),
@@ -94,7 +88,8 @@ pub(crate) fn encode_matcher(matcher: &Matcher) -> Vec<u8> {
     encode(&record, 128)
 }
 
-pub(crate) fn decode_matcher(bytes: &[u8]) -> Result<Matcher, InvalidRecord> {
+/// A matcher that was stored.
+pub fn decode_matcher(bytes: &[u8]) -> Result<Matcher, InvalidRecord> {
     let record: MatcherV1<'_> = decode(bytes)?;
     let when = record.when.map(|(expression, event)| {
         let event = serde_json::from_str(&event).map_err(|_| InvalidRecord::Damaged)?;
@@ -108,24 +103,27 @@ pub(crate) fn decode_matcher(bytes: &[u8]) -> Result<Matcher, InvalidRecord> {
 }
 
 fn outcome_record(outcome: &Outcome) -> OutcomeV1<'_> {
-    let status = u8::try_from(row::status_number(outcome.status)).expect("there are five statuses");
+    let status = outcome.status.number();
     OutcomeV1 { status, response: Raw(outcome.response.as_ref()), error: Raw(outcome.error.as_ref()) }
 }
 
 fn outcome(record: &OutcomeV1<'_>) -> Result<Outcome, InvalidRecord> {
-    let status = *Status::ALL.get(usize::from(record.status)).ok_or(InvalidRecord::Damaged)?;
+    let status = Status::from_number(record.status).ok_or(InvalidRecord::Damaged)?;
     Ok(Outcome { status, response: payload(record.response), error: payload(record.error) })
 }
 
-pub(crate) fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
+/// An outcome as it is stored.
+pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
     encode(&outcome_record(outcome), outcome.response.len() + outcome.error.len())
 }
 
-pub(crate) fn decode_outcome(bytes: &[u8]) -> Result<Outcome, InvalidRecord> {
+/// An outcome that was stored.
+pub fn decode_outcome(bytes: &[u8]) -> Result<Outcome, InvalidRecord> {
     outcome(&decode(bytes)?)
 }
 
-pub(crate) fn encode_fact(fact: &Fact) -> Vec<u8> {
+/// A fact as it is stored.
+pub fn encode_fact(fact: &Fact) -> Vec<u8> {
     let (record, len) = match fact {
         Fact::Event(event) => (FactV1::Event(Raw(event.as_ref())), event.len()),
         Fact::Signal(data) => (FactV1::Signal(Raw(data.as_ref())), data.len()),
@@ -135,7 +133,8 @@ pub(crate) fn encode_fact(fact: &Fact) -> Vec<u8> {
     encode(&record, len)
 }
 
-pub(crate) fn decode_fact(bytes: &[u8]) -> Result<Fact, InvalidRecord> {
+/// A fact that was stored.
+pub fn decode_fact(bytes: &[u8]) -> Result<Fact, InvalidRecord> {
     Ok(match decode(bytes)? {
         FactV1::Event(event) => Fact::Event(payload(event)),
         FactV1::Signal(data) => Fact::Signal(payload(data)),
@@ -145,7 +144,7 @@ pub(crate) fn decode_fact(bytes: &[u8]) -> Result<Fact, InvalidRecord> {
 }
 
 /// The digest by which waiters for a value are found (FNV-1a). It only narrows the search: the matcher decides.
-pub(crate) fn text_digest(text: &str) -> i64 {
+pub fn text_digest(text: &str) -> i64 {
     let hash = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));

@@ -1,6 +1,6 @@
 //! Records come back as they were written, and damage is told.
 
-use onward_core::{
+use crate::{
     event::{MatchValue, Matcher, matching::When},
     run::{Outcome, Status},
     waiter::Fact,
