@@ -22,6 +22,8 @@ pub(crate) fn checkpoint(node: NodeId, run: u128, seq: u32, start: bool) -> Chec
     checkpoint.start = start.then(|| NewRun {
         run_id,
         endpoint: EndpointId::try_new("GET /steps/3").expect("an id"),
+        version: None,
+        pinned: false,
         created_at: now,
         request: Payload::from(vec![b'r'; 200]),
         timeout_at: None,

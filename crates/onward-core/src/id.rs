@@ -163,6 +163,58 @@ impl fmt::Debug for EndpointId {
     }
 }
 
+/// A version of an endpoint's handler: 1 to 64 visible ASCII characters.
+///
+/// Versions are told apart, and not compared by age: which one is newer is for who deploys them to know. `Ord` is that
+/// of the text.
+///
+/// # Example
+///
+/// ```
+/// use onward_core::Version;
+///
+/// assert_eq!(Version::try_new("2026-11-24")?.as_str(), "2026-11-24");
+/// assert!(Version::try_new("two words").is_err());
+/// # Ok::<(), onward_core::InvalidId>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(Arc<str>);
+
+impl Version {
+    /// Checks and wraps a version.
+    pub fn try_new(version: impl Into<Arc<str>>) -> Result<Self, InvalidId> {
+        let version = version.into();
+        let what = "version";
+        if version.is_empty() {
+            return Err(InvalidId { what, reason: "it is empty" });
+        }
+        if version.len() > 64 {
+            return Err(InvalidId { what, reason: "it has more than 64 bytes" });
+        }
+        if !version.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidId { what, reason: "it has a character that is not visible ASCII" });
+        }
+        Ok(Self(version))
+    }
+
+    /// The version as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 /// A process that runs endpoints, as its store numbers it. A restart is a new node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);

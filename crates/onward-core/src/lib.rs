@@ -19,7 +19,7 @@ pub mod waiter;
 pub use crate::{
     clock::{Clock, Timestamp},
     duration::{IntoDuration, InvalidDuration, parse_duration},
-    id::{EndpointId, Fence, InvalidId, NodeId, RunId, Seq, StepKey},
+    id::{EndpointId, Fence, InvalidId, NodeId, RunId, Seq, StepKey, Version},
     payload::Payload,
     retry::{Attempt, Draw, InvalidRetryPolicy, RetryPolicy},
     store::{Store, StoreError},

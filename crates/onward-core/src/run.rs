@@ -4,7 +4,7 @@ pub mod machine;
 
 use std::time::Duration;
 
-use crate::{EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp};
+use crate::{EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp, Version};
 
 /// A run as it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub struct NewRun {
     pub run_id: RunId,
     /// The endpoint it executes.
     pub endpoint: EndpointId,
+    /// The version of the endpoint's handler that it was started with.
+    pub version: Option<Version>,
+    /// Whether only a node that has that version may execute it. It means something only where there is a version.
+    pub pinned: bool,
     /// When its request arrived.
     pub created_at: Timestamp,
     /// The request, as its endpoint will read it again.
@@ -121,6 +125,10 @@ pub struct RunRecord {
     pub run_id: RunId,
     /// The endpoint it executes.
     pub endpoint: EndpointId,
+    /// The version of the endpoint's handler that it was started with.
+    pub version: Option<Version>,
+    /// Whether only a node that has that version may execute it. It means something only where there is a version.
+    pub pinned: bool,
     /// Where it stands.
     pub status: Status,
     /// When its request arrived.

@@ -5,7 +5,7 @@ pub mod record;
 use std::{fmt, time::Duration};
 
 use crate::{
-    BoxFuture, EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp,
+    BoxFuture, EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp, Version,
     event::Event,
     journal::Entry,
     run::{NewRun, Outcome, RunRecord, Status},
@@ -144,7 +144,7 @@ pub struct ClaimRequest {
     pub now: Timestamp,
     /// At most how many.
     pub limit: usize,
-    /// The endpoints that the node can execute: it gets no run of another.
+    /// The endpoints that the node can execute: it gets no run of another, and no pinned run of another version.
     pub endpoints: Endpoints,
 }
 
@@ -152,18 +152,52 @@ pub struct ClaimRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoints {
     /// These, such as those whose handlers are in its process.
-    Only(Vec<EndpointId>),
+    Only(Vec<Served>),
     /// Whichever there are: it calls them where they live.
     All,
 }
 
 impl Endpoints {
-    /// Whether an endpoint is one of them.
-    pub fn contains(&self, endpoint: &EndpointId) -> bool {
+    /// Whether a run of this endpoint, started with this version and perhaps pinned to it, may be executed.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use onward_core::{EndpointId, Version, store::{Endpoints, Served}};
+    ///
+    /// let checkout = EndpointId::try_new("checkout")?;
+    /// let (old, new) = (Version::try_new("1")?, Version::try_new("2")?);
+    /// let ours = Endpoints::Only(vec![Served { endpoint: checkout.clone(), version: Some(new.clone()) }]);
+    /// assert!(ours.contains(&checkout, Some(&old), false));
+    /// assert!(!ours.contains(&checkout, Some(&old), true));
+    /// assert!(ours.contains(&checkout, Some(&new), true));
+    /// # Ok::<(), onward_core::InvalidId>(())
+    /// ```
+    pub fn contains(&self, endpoint: &EndpointId, version: Option<&Version>, pinned: bool) -> bool {
         match self {
-            Self::Only(endpoints) => endpoints.contains(endpoint),
+            Self::Only(served) => served
+                .iter()
+                .any(|served| served.endpoint == *endpoint && (!pinned || served.version.as_ref() == version)),
             Self::All => true,
         }
+    }
+}
+
+/// An endpoint that a node can execute, and in which version.
+///
+/// A run may be claimed by who serves its endpoint if it is not pinned, or if the versions are equal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Served {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The version of its handler, where it has one.
+    pub version: Option<Version>,
+}
+
+/// An endpoint whose handler has no version.
+impl From<EndpointId> for Served {
+    fn from(endpoint: EndpointId) -> Self {
+        Self { endpoint, version: None }
     }
 }
 

@@ -167,6 +167,8 @@ impl Reading<'_> {
         let child = NewRun {
             run_id,
             endpoint: function.endpoint(),
+            version: None,
+            pinned: false,
             created_at: self.now,
             request: origin.encode(),
             timeout_at: None,

@@ -161,6 +161,8 @@ pub(crate) async fn start(shared: &Shared, event: &Event) -> Result<(), StoreErr
         let new = NewRun {
             run_id,
             endpoint: function.endpoint(),
+            version: None,
+            pinned: false,
             created_at: now,
             request: origin.encode(),
             timeout_at: None,

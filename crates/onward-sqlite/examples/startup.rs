@@ -34,7 +34,9 @@ async fn main() -> Result<(), AnyError> {
     SqliteStore::open(&path, Options::new())?.close().await;
 
     let conn = Connection::open(&path)?;
-    conn.execute_batch("PRAGMA synchronous = OFF; BEGIN; INSERT INTO onward_endpoints VALUES (1, 'POST /checkout')")?;
+    conn.execute_batch(
+        "PRAGMA synchronous = OFF; BEGIN; INSERT INTO onward_endpoints VALUES (1, 'POST /checkout', '', 0, 1)",
+    )?;
     let lane = Some(0_i64);
     conn.execute(FILL, (1, ended, 2, lane, Some(1_i64), None::<i64>))?;
     conn.execute(FILL, (ended + 1, ended + sleeping, 1, Some(1_i64), None::<i64>, None::<i64>))?;
@@ -52,7 +54,7 @@ async fn main() -> Result<(), AnyError> {
     let now = Timestamp::from_micros(1_600_000_000_000_000);
     let node = store.join(now, Duration::from_secs(60)).await?;
     let joined = begun.elapsed();
-    let endpoints = Endpoints::Only(vec![EndpointId::try_new("POST /checkout")?]);
+    let endpoints = Endpoints::Only(vec![EndpointId::try_new("POST /checkout")?.into()]);
     let claims = store.claim(ClaimRequest { node, now, limit: 1_000, endpoints }).await?;
     let claimed = begun.elapsed();
     println!("opened after {opened:?}, joined after {joined:?}, claimed {} after {claimed:?}", claims.leases.len());

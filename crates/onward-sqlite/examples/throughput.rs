@@ -66,6 +66,8 @@ async fn task(load: Arc<Load>) -> Result<Vec<u32>, AnyError> {
             checkpoint.start = (seq == 0).then(|| NewRun {
                 run_id: lease.run_id,
                 endpoint: load.endpoint.clone(),
+                version: None,
+                pinned: false,
                 created_at: now(),
                 request: vec![b'r'; 600].into(),
                 timeout_at: None,

@@ -7,6 +7,7 @@ mod append;
 mod checkpoint;
 mod control;
 mod deliver;
+mod endpoint;
 mod event;
 mod node;
 mod run;
@@ -15,11 +16,14 @@ mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onward_core::{EndpointId, Fence, NodeId, RunId, Seq, StoreError, run::Parent, store::Lease, stream::Place};
+use onward_core::{Fence, NodeId, RunId, Seq, StoreError, run::Parent, store::Lease, stream::Place};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
-use self::append::Appender;
 pub(crate) use self::checkpoint::prepare;
+use self::{
+    append::Appender,
+    endpoint::{KnownEndpoints, Numbers},
+};
 use crate::{
     error::{Done, store_error},
     guard::Guard,
@@ -31,7 +35,7 @@ use crate::{
 #[derive(Clone, Debug)]
 struct Live {
     key: i64,
-    endpoint: i64,
+    of: Numbers,
     fence: Fence,
     node: NodeId,
     next: Seq,
@@ -52,7 +56,7 @@ struct Known {
     live: BTreeMap<RunId, Live>,
     /// Running runs with deliveries.
     nudged: BTreeSet<RunId>,
-    endpoints: BTreeMap<EndpointId, i64>,
+    endpoints: KnownEndpoints,
     /// Whether the index over all endpoints is known to be there.
     claims_all: bool,
     next_key: i64,
@@ -164,17 +168,6 @@ impl<'c> Engine<'c> {
         Ok(())
     }
 
-    /// The number of an endpoint; made where it has none.
-    fn endpoint(&mut self, endpoint: &EndpointId) -> Done<i64> {
-        if let Some(number) = self.known.endpoints.get(endpoint) {
-            return Ok(*number);
-        }
-        self.conn.prepare_cached("INSERT INTO onward_endpoints (name) VALUES (?1)")?.execute([endpoint.as_str()])?;
-        let number = self.conn.last_insert_rowid();
-        self.known.endpoints.insert(endpoint.clone(), number);
-        Ok(number)
-    }
-
     /// What is known of a run, if this is its newest lease.
     fn leased(&mut self, lease: &Lease) -> Done<&mut Live> {
         if !self.known.live.contains_key(&lease.run_id) {
@@ -209,13 +202,9 @@ impl Known {
             )?,
             last_received_at: conn
                 .query_row("SELECT coalesce(max(received_at), 0) FROM onward_events", [], |row| row.get(0))?,
+            endpoints: KnownEndpoints::read(conn)?,
             ..Self::default()
         };
-        let mut endpoints = conn.prepare_cached("SELECT id, name FROM onward_endpoints")?;
-        let mut rows = endpoints.query([])?;
-        while let Some(row) = rows.next()? {
-            known.endpoints.insert(row::endpoint_id(row, 1)?, row.get(0)?);
-        }
         let mut running = conn.prepare_cached("SELECT key FROM onward_runs WHERE lane = ?1")?;
         let keys = running.query_map([LANE_RUNNING], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
         for key in keys {
@@ -246,7 +235,8 @@ impl Live {
              (SELECT max(place) FROM onward_entries WHERE place >= ?2 AND place < ?3), \
              (SELECT count(*) FROM onward_deliveries WHERE run = ?1), \
              EXISTS (SELECT 1 FROM onward_event_waiters WHERE run = ?1) \
-               OR EXISTS (SELECT 1 FROM onward_signal_waiters WHERE run = ?1) \
+               OR EXISTS (SELECT 1 FROM onward_signal_waiters WHERE run = ?1), \
+             (SELECT e.lane FROM onward_endpoints e WHERE e.id = onward_runs.endpoint) \
              FROM onward_runs WHERE key = ?1",
         )?;
         select.query_row(params![key, row::request_place(key), row::outcome_place(key)], |columns| {
@@ -256,7 +246,7 @@ impl Live {
             };
             let live = Self {
                 key,
-                endpoint: columns.get(1)?,
+                of: Numbers { endpoint: columns.get(1)?, lane: columns.get(11)? },
                 fence: Fence(columns.get::<_, i64>(2)?.cast_unsigned()),
                 node: NodeId(columns.get::<_, Option<i64>>(3)?.unwrap_or(0).cast_unsigned()),
                 next,

@@ -6,8 +6,11 @@ use rusqlite::Connection;
 use crate::error::{corrupt, store_error, unavailable};
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_engine.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_engine.sql"),
+    include_str!("../migrations/0003_versions.sql"),
+];
 
 /// "onwd": tells `file` and us whose database it is.
 const APPLICATION_ID: i64 = 0x6f6e_7764;

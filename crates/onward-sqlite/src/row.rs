@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onward_core::{
-    EndpointId, Fence, NodeId, Payload, RunId, Seq, StepKey, Timestamp,
+    EndpointId, Fence, NodeId, Payload, RunId, Seq, StepKey, Timestamp, Version,
     run::{Outcome, Parent, RunRecord, Status},
     store::record,
     stream::Place,
@@ -12,7 +12,7 @@ use rusqlite::{Row, types::Type};
 
 /// The lane of running runs.
 pub(crate) const LANE_RUNNING: i64 = -1;
-/// The lane of ended runs; endpoints count from 1.
+/// The lane of ended runs; lanes of endpoints count from 1.
 pub(crate) const LANE_ENDED: i64 = 0;
 
 const SLOT_BITS: u32 = 20;
@@ -99,6 +99,13 @@ pub(crate) fn endpoint_id(row: &Row<'_>, column: usize) -> rusqlite::Result<Endp
     EndpointId::try_new(row.get::<_, String>(column)?).map_err(|_| damaged(Type::Text, "invalid endpoint id"))
 }
 
+/// `None` is stored as an empty text.
+pub(crate) fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Version>> {
+    let text: String = row.get(column)?;
+    let version = (!text.is_empty()).then(|| Version::try_new(text)).transpose();
+    version.map_err(|_| damaged(Type::Text, "invalid version"))
+}
+
 pub(crate) fn step_key(row: &Row<'_>, column: usize) -> rusqlite::Result<StepKey> {
     Ok(StepKey::from_bytes(row.get(column)?))
 }
@@ -110,7 +117,7 @@ pub(crate) fn parent(row: &Row<'_>, run: usize, step: usize) -> rusqlite::Result
 
 /// The columns that [`run_record`] reads.
 pub(crate) const RECORD_COLUMNS: &str = "r.key, r.run_id, e.name, r.status, r.created_at, r.finished_at, r.due_at, \
-     r.timeout_at, r.retention, r.fence, r.node, r.parent_run, r.parent_step";
+     r.timeout_at, r.retention, r.fence, r.node, r.parent_run, r.parent_step, e.version, e.pinned";
 
 /// A run's key and its record, without request and responses.
 pub(crate) fn run_record(row: &Row<'_>) -> rusqlite::Result<(i64, RunRecord)> {
@@ -119,6 +126,8 @@ pub(crate) fn run_record(row: &Row<'_>) -> rusqlite::Result<(i64, RunRecord)> {
     let record = RunRecord {
         run_id: run_id(row, 1)?,
         endpoint: endpoint_id(row, 2)?,
+        version: version(row, 13)?,
+        pinned: row.get(14)?,
         status,
         created_at: Timestamp::from_micros(row.get(4)?),
         finished_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),

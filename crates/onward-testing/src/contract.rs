@@ -30,6 +30,7 @@ pub mod registration;
 pub mod setting;
 pub mod signal;
 pub mod sweep;
+pub mod version;
 
 use onward_core::Store;
 
@@ -190,6 +191,17 @@ macro_rules! store_contract {
             setting {
                 the_first_proposal_is_kept,
                 a_setting_that_nobody_proposed_is_not_there,
+            }
+            version {
+                a_run_keeps_its_version,
+                a_run_that_is_not_pinned_is_claimed_whatever_the_version,
+                a_pinned_run_is_claimed_only_where_its_version_is_served,
+                the_next_due_time_is_that_of_a_run_that_the_asker_may_have,
+                an_endpoint_may_be_served_in_two_versions,
+                an_invoked_run_keeps_to_its_version,
+                a_pinned_run_stays_pinned_however_it_becomes_due,
+                a_pinned_run_can_be_cancelled,
+                lists_by_endpoint_hold_every_version,
             }
             registration {
                 what_is_registered_is_listed_by_name,

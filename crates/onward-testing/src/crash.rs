@@ -79,12 +79,12 @@ pub struct Report {
 /// #     let endpoint = EndpointId::try_new("GET /order").unwrap();
 /// #     if store.run(run_id).await?.is_none() {
 /// #         let lease = Lease { run_id, fence: Fence::FIRST, node };
-/// #         let start = NewRun { run_id, endpoint, created_at: now, request: "".into(), timeout_at: None,
+/// #         let start = NewRun { run_id, endpoint, version: None, pinned: false, created_at: now, request: "".into(), timeout_at: None,
 /// #             retention: Duration::from_secs(3600), key: None, parent: None };
 /// #         store.checkpoint(Checkpoint { start: Some(start), ..Checkpoint::new(lease, now) }).await?;
 /// #         return Ok(Some(lease));
 /// #     }
-/// #     let endpoints = Endpoints::Only(vec![endpoint]);
+/// #     let endpoints = Endpoints::Only(vec![endpoint.into()]);
 /// #     let claims = store.claim(ClaimRequest { node, now, limit: 1, endpoints }).await?;
 /// #     Ok(claims.leases.first().map(|(lease, _)| *lease))
 /// # }

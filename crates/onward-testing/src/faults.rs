@@ -16,7 +16,10 @@ use onward_core::{
     BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
     event::Event,
     run::RunRecord,
-    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    store::{
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Watched,
+        Woken,
+    },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
@@ -60,12 +63,17 @@ pub enum Call {
     Unregister,
     /// [`Store::registrations`].
     Registrations,
+    /// [`Store::look`].
+    Look,
 }
 
 impl Call {
     /// Whether the call may write.
     pub const fn is_write(self) -> bool {
-        !matches!(self, Self::Load | Self::Deliveries | Self::Frames | Self::Run | Self::Runs | Self::Registrations)
+        !matches!(
+            self,
+            Self::Load | Self::Deliveries | Self::Frames | Self::Run | Self::Runs | Self::Registrations | Self::Look
+        )
     }
 
     /// Whether the call writes what a run did or what was said to it, and not only keeps house: a checkpoint, events,
@@ -340,6 +348,19 @@ impl Store for FaultyStore {
 
     fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
         self.call(Call::Registrations, |store| store.registrations())
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    /// Not a call that counts: it waits most of the time, and nothing is lost with it.
+    fn news(&self) -> BoxFuture<'static, Vec<News>> {
+        Box::pin(UntilCrash { answer: self.inner.news(), shared: Arc::clone(&self.shared) })
+    }
+
+    fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
+        self.call(Call::Look, |store| store.look(watched))
     }
 }
 

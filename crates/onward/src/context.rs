@@ -174,6 +174,8 @@ impl Context {
         NewRun {
             run_id: self.run_id,
             endpoint: self.endpoint.id.clone(),
+            version: None,
+            pinned: false,
             created_at: self.created_at,
             request: self.request.payload(),
             timeout_at: self.timeout_at,

@@ -361,7 +361,7 @@ impl Resume for Embedded {
     fn endpoints(&self) -> Endpoints {
         let endpoints = self.0.endpoints.read();
         let called = endpoints.iter().filter(|(_, endpoint)| endpoint.call().is_some());
-        Endpoints::Only(called.map(|(id, _)| id.clone()).collect())
+        Endpoints::Only(called.map(|(id, _)| id.clone().into()).collect())
     }
 
     fn resume(&self, lease: Lease, endpoint: EndpointId) -> BoxFuture<'static, ()> {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{EndpointId, RunId, StepKey};
+use super::{EndpointId, RunId, StepKey, Version};
 use crate::{Timestamp, step::StepId};
 
 #[test]
@@ -51,6 +51,24 @@ fn endpoint_ids_are_1_to_256_bytes_without_control_characters() {
         [("GET /a", true), ("", false), ("a\nb", false), (&"a".repeat(256), true), (&"a".repeat(257), false)]
     {
         assert_eq!(EndpointId::try_new(id).is_ok(), allowed, "{id:?}");
+    }
+}
+
+#[test]
+fn versions_are_1_to_64_visible_ascii_characters() {
+    for (version, allowed) in [
+        ("1", true),
+        ("v2.0.0-rc.1+5f3a", true),
+        ("~!", true),
+        ("", false),
+        ("a b", false),
+        ("a\n", false),
+        ("ü", false),
+        ("a\u{7f}", false),
+        (&"a".repeat(64), true),
+        (&"a".repeat(65), false),
+    ] {
+        assert_eq!(Version::try_new(version).is_ok(), allowed, "{version:?}");
     }
 }
 

@@ -265,7 +265,7 @@ impl Resumer {
 
 impl Resume for Resumer {
     fn endpoints(&self) -> Endpoints {
-        Endpoints::Only(vec![endpoint("ours")])
+        Endpoints::Only(vec![endpoint("ours").into()])
     }
 
     fn resume(&self, lease: Lease, endpoint_id: EndpointId) -> BoxFuture<'static, ()> {
@@ -371,6 +371,8 @@ impl Node {
         checkpoint.start = Some(NewRun {
             run_id,
             endpoint: endpoint(name),
+            version: None,
+            pinned: false,
             created_at: now,
             request: Payload::default(),
             timeout_at: None,

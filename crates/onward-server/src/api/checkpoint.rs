@@ -52,6 +52,8 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
     let new = NewRun {
         run_id,
         endpoint: endpoint.clone(),
+        version: None,
+        pinned: false,
         created_at,
         request: origin.encode(),
         timeout_at: None,

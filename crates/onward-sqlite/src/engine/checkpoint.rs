@@ -138,22 +138,22 @@ impl Engine<'_> {
     /// Makes the run. One that is over at once is written once, with its entries: then the checkpoint is done.
     fn start(&mut self, new: &NewRun, checkpoint: &Prepared) -> Done<Option<Checkpointed>> {
         let Lease { run_id, fence, node } = checkpoint.lease;
-        let endpoint = self.endpoint(&new.endpoint)?;
+        let of = self.numbers(new)?;
         let timeout_at = new.timeout_at.map(Timestamp::as_micros);
         let position = match &checkpoint.then {
             Then::Suspend { due_at } if checkpoint.is_alone() => {
-                Position::suspended(fence, endpoint, *due_at, timeout_at)
+                Position::suspended(fence, of.lane, *due_at, timeout_at)
             }
             Then::Finish(outcome) if checkpoint.is_alone() => {
                 Position::ended(fence, outcome.status, checkpoint.now, row::micros(new.retention))
             }
             _ => {
-                let key = self.insert_run(new, endpoint, &Position::running(fence, node))?;
-                self.known.insert(run_id, Live::started(new, key, endpoint, fence, node));
+                let key = self.insert_run(new, of.endpoint, &Position::running(fence, node))?;
+                self.known.insert(run_id, Live::started(new, key, of, fence, node));
                 return Ok(None);
             }
         };
-        let key = self.insert_run(new, endpoint, &position)?;
+        let key = self.insert_run(new, of.endpoint, &position)?;
         self.append(key, &checkpoint.entries);
         self.append_frames(key, &checkpoint.frames)?;
         let mut done = Checkpointed::default();
@@ -183,10 +183,10 @@ impl Engine<'_> {
             done.signalled.push(signalled);
         }
         for child in &checkpoint.children {
-            let endpoint = self.endpoint(&child.endpoint)?;
+            let of = self.numbers(child)?;
             let timeout_at = child.timeout_at.map(Timestamp::as_micros);
-            let position = Position::suspended(onward_core::Fence(0), endpoint, now, timeout_at);
-            self.insert_run(child, endpoint, &position)?;
+            let position = Position::suspended(onward_core::Fence(0), of.lane, now, timeout_at);
+            self.insert_run(child, of.endpoint, &position)?;
             done.woken.push(Woken { run_id: child.run_id, node: None });
         }
         Ok(())
@@ -224,7 +224,7 @@ impl Engine<'_> {
             Then::Suspend { due_at } => {
                 let live = self.leased(&checkpoint.lease)?;
                 let due_at = if live.deliveries > 0 { checkpoint.now } else { *due_at };
-                let position = Position::suspended(live.fence, live.endpoint, due_at, live.timeout_at);
+                let position = Position::suspended(live.fence, live.of.lane, due_at, live.timeout_at);
                 let key = live.key;
                 self.place(key, &position)?;
                 self.known.remove(run_id);

@@ -76,7 +76,7 @@ impl Engine<'_> {
         self.conn
             .prepare_cached("UPDATE onward_runs SET timeout_at = ?2 WHERE key = ?1")?
             .execute(params![run.key, timeout_at])?;
-        self.place(run.key, &Position::suspended(run.fence, run.endpoint, now, timeout_at))?;
+        self.place(run.key, &Position::suspended(run.fence, run.lane, now, timeout_at))?;
         let mut woken = vec![Woken { run_id: run.run_id, node: None }];
         for (step, child) in invoked(&journal) {
             if let Some(outcome) = self.outcome(child)? {

@@ -46,7 +46,7 @@ impl Engine<'_> {
             Some(live.node)
         } else {
             if run.due_at.is_none_or(|due_at| due_at > now.as_micros()) {
-                let position = Position::suspended(run.fence, run.endpoint, now, run.timeout_at);
+                let position = Position::suspended(run.fence, run.lane, now, run.timeout_at);
                 self.place(key, &position)?;
             }
             None

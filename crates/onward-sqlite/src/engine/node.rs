@@ -1,24 +1,16 @@
 //! Nodes come and go, and claim what is due.
 
 use onward_core::{
-    EndpointId, NodeId, StoreError, Timestamp,
-    store::{ClaimRequest, Claims, Endpoints, Lease},
+    NodeId, StoreError, Timestamp,
+    store::{ClaimRequest, Claims, Lease},
 };
 use rusqlite::{OptionalExtension, ToSql, params};
 
 use crate::{
-    engine::{Engine, Live, run::Position},
+    engine::{Engine, Live, endpoint::Lanes, run::Position},
     error::Done,
-    row::{self, LANE_RUNNING},
+    row::LANE_RUNNING,
 };
-
-/// Lanes of suspended runs.
-enum Lanes {
-    /// Those of some endpoints.
-    These(Vec<i64>),
-    /// Those of every endpoint.
-    All,
-}
 
 impl Engine<'_> {
     /// Makes the newest node. The process owns the database, so the ones before are gone.
@@ -49,8 +41,9 @@ impl Engine<'_> {
     fn suspend_all(&mut self, now: Timestamp) -> Done<()> {
         self.conn
             .prepare_cached(
-                "UPDATE onward_runs SET status = 1, lane = endpoint, due_at = min(?2, coalesce(timeout_at, ?2)), \
-                 node = NULL WHERE lane = ?1",
+                "UPDATE onward_runs SET status = 1, \
+                 lane = (SELECT e.lane FROM onward_endpoints e WHERE e.id = onward_runs.endpoint), \
+                 due_at = min(?2, coalesce(timeout_at, ?2)), node = NULL WHERE lane = ?1",
             )?
             .execute([LANE_RUNNING, now.as_micros()])?;
         self.known.live.clear();
@@ -74,30 +67,11 @@ impl Engine<'_> {
             live.node = request.node;
             self.place(key, &Position::running(live.fence, live.node))?;
             let lease = Lease { run_id, fence: live.fence, node: live.node };
-            leases.push((lease, self.endpoint_name(live.endpoint)?));
+            leases.push((lease, self.endpoint_id(live.of.endpoint)?));
             self.known.insert(run_id, live);
         }
         let next_due_at = self.next_due_at(&lanes)?.map(Timestamp::from_micros);
         Ok(Claims { leases, nudged, next_due_at })
-    }
-
-    /// Which lanes to look at for the runs of some endpoints.
-    fn lanes(&mut self, endpoints: &Endpoints) -> Done<Lanes> {
-        match endpoints {
-            Endpoints::Only(names) => {
-                Ok(Lanes::These(names.iter().filter_map(|name| self.known.endpoints.get(name).copied()).collect()))
-            }
-            Endpoints::All => {
-                if !self.known.claims_all {
-                    // Why only now: who claims by endpoint should not pay for an index that is never read.
-                    self.conn.execute_batch(
-                        "CREATE INDEX IF NOT EXISTS onward_runs_due ON onward_runs (due_at) WHERE lane > 0",
-                    )?;
-                    self.known.claims_all = true;
-                }
-                Ok(Lanes::All)
-            }
-        }
     }
 
     /// When it is due, and its key, of each run that may be claimed.
@@ -148,10 +122,5 @@ impl Engine<'_> {
                 Ok(select.query_row([], |row| row.get(0)).optional()?)
             }
         }
-    }
-
-    fn endpoint_name(&self, number: i64) -> Done<EndpointId> {
-        let mut select = self.conn.prepare_cached("SELECT name FROM onward_endpoints WHERE id = ?1")?;
-        Ok(select.query_row([number], |row| row::endpoint_id(row, 0))?)
     }
 }

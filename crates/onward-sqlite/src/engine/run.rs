@@ -10,7 +10,7 @@ use onward_core::{
 use rusqlite::{OptionalExtension, params};
 
 use crate::{
-    engine::{Engine, Live},
+    engine::{Engine, Live, endpoint::Numbers},
     error::Done,
     row::{self, LANE_ENDED, LANE_RUNNING},
 };
@@ -39,10 +39,10 @@ impl Position {
     }
 
     /// Suspended until `due_at`, or until the run's timeout where that is earlier.
-    pub(super) fn suspended(fence: Fence, endpoint: i64, due_at: Timestamp, timeout_at: Option<i64>) -> Self {
+    pub(super) fn suspended(fence: Fence, lane: i64, due_at: Timestamp, timeout_at: Option<i64>) -> Self {
         let due_at = due_at.as_micros().min(timeout_at.unwrap_or(i64::MAX));
         let due_at = row::never_is_null(Timestamp::from_micros(due_at));
-        Self { status: Status::Suspended, lane: due_at.map(|_| endpoint), due_at, finished_at: None, fence, node: None }
+        Self { status: Status::Suspended, lane: due_at.map(|_| lane), due_at, finished_at: None, fence, node: None }
     }
 
     pub(super) fn ended(fence: Fence, status: Status, now: Timestamp, retention: i64) -> Self {
@@ -61,7 +61,7 @@ pub(super) struct Stored {
     pub(super) key: i64,
     pub(super) run_id: RunId,
     pub(super) status: Status,
-    pub(super) endpoint: i64,
+    pub(super) lane: i64,
     pub(super) due_at: Option<i64>,
     pub(super) timeout_at: Option<i64>,
     pub(super) retention: i64,
@@ -144,7 +144,8 @@ impl Engine<'_> {
     /// A run's row.
     pub(super) fn stored(&self, key: i64) -> Done<Option<Stored>> {
         let mut select = self.conn.prepare_cached(
-            "SELECT run_id, status, endpoint, due_at, timeout_at, retention, fence, node, parent_run, parent_step, \
+            "SELECT run_id, status, \
+             (SELECT e.lane FROM onward_endpoints e WHERE e.id = onward_runs.endpoint), due_at, timeout_at, retention, fence, node, parent_run, parent_step, \
              key_digest FROM onward_runs WHERE key = ?1",
         )?;
         let stored = select.query_row([key], |columns| {
@@ -152,7 +153,7 @@ impl Engine<'_> {
                 key,
                 run_id: row::run_id(columns, 0)?,
                 status: row::status(columns.get(1)?)?,
-                endpoint: columns.get(2)?,
+                lane: columns.get(2)?,
                 due_at: columns.get(3)?,
                 timeout_at: columns.get(4)?,
                 retention: columns.get(5)?,
@@ -215,10 +216,10 @@ impl Engine<'_> {
 }
 
 impl Live {
-    pub(super) fn started(new: &NewRun, key: i64, endpoint: i64, fence: Fence, node: NodeId) -> Self {
+    pub(super) fn started(new: &NewRun, key: i64, of: Numbers, fence: Fence, node: NodeId) -> Self {
         Self {
             key,
-            endpoint,
+            of,
             fence,
             node,
             next: Seq(0),

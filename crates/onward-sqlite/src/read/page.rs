@@ -7,7 +7,7 @@ use onward_core::{
     run::{RunRecord, Status},
     store::{RunFilter, RunPage},
 };
-use rusqlite::{Connection, OptionalExtension, ToSql, types::Value};
+use rusqlite::{Connection, ToSql, types::Value};
 
 use crate::{
     error::store_error,
@@ -65,13 +65,16 @@ fn select(conn: &Connection, filter: &RunFilter, status: Option<Status>) -> rusq
         }
     }
     if let Some(endpoint) = &filter.endpoint {
-        let number: Option<i64> = conn
+        // One for each of its versions.
+        let numbers: Vec<String> = conn
             .prepare_cached("SELECT id FROM onward_endpoints WHERE name = ?1")?
-            .query_row([endpoint.as_str()], |row| row.get(0))
-            .optional()?;
+            .query_map([endpoint.as_str()], |row| row.get::<_, i64>(0).map(|number| number.to_string()))?
+            .collect::<rusqlite::Result<_>>()?;
         // An endpoint that never had a run: looking at every run for one would take long.
-        let Some(number) = number else { return Ok(Vec::new()) };
-        condition("r.endpoint =", Value::Integer(number));
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        conditions.push(format!("r.endpoint IN ({})", numbers.join(", ")));
     }
     let limit = i64::try_from(filter.limit.saturating_add(1)).unwrap_or(i64::MAX);
     let sql = format!(

@@ -3,9 +3,10 @@
 use std::error::Error as _;
 
 use onward_core::{
-    StepKey, Store, StoreError,
+    StepKey, Store, StoreError, Version,
     event::Matcher,
-    store::Checkpoint,
+    run::NewRun,
+    store::{Checkpoint, Then},
     waiter::{Fact, Subject, Waiter},
 };
 use onward_sqlite::{Options, SqliteStore, rusqlite::Connection};
@@ -104,6 +105,53 @@ async fn a_database_of_the_first_schema_goes_on_with_all_that_it_holds() {
     let deliveries = store.deliveries(run_id(1)).await.unwrap();
     let event = r#"{"data":{},"id":"1","name":"come","ts":0}"#;
     assert_eq!(deliveries.into_iter().map(|delivery| delivery.fact).collect::<Vec<_>>(), [Fact::Event(event.into())]);
+}
+
+#[tokio::test]
+async fn runs_of_before_there_were_versions_have_none_and_go_on() {
+    let place = Place::new();
+    let conn = Connection::open(place.path()).unwrap();
+    for sql in [include_str!("../../migrations/0001_init.sql"), include_str!("../../migrations/0002_engine.sql")] {
+        conn.execute_batch(sql).unwrap();
+    }
+    conn.execute_batch(
+        "PRAGMA application_id = 0x6f6e7764; PRAGMA user_version = 2;
+         INSERT INTO onward_endpoints VALUES (3, 'GET /other'), (7, 'POST /checkout');",
+    )
+    .unwrap();
+    for (number, status, lane, due_at, node) in
+        [(1, 1, Some(7), Some(at(5).as_micros()), None), (2, 0, Some(-1), None, Some(1)), (3, 1, None, None, None)]
+    {
+        conn.execute(
+            "INSERT INTO onward_runs VALUES (?1, ?2, ?3, ?4, ?5, 7, ?6, NULL, NULL, 60, 1, ?7, NULL, NULL, NULL)",
+            (i64::try_from(number).unwrap(), run_id(number).to_bytes(), status, lane, due_at, at(0).as_micros(), node),
+        )
+        .unwrap();
+    }
+    drop(conn);
+
+    let store = place.open();
+    let node = join(&store).await;
+    let waiting = load(&store, 3).await.unwrap().record;
+    assert_eq!((waiting.endpoint, waiting.version, waiting.pinned), (endpoint(), None, false));
+    let claims = claim(&store, node, at(5)).await;
+    assert_eq!(claims.leases.iter().map(|(lease, _)| lease.run_id).collect::<Vec<_>>(), [run_id(2), run_id(1)]);
+
+    let version = Some(Version::try_new("2").unwrap());
+    for (number, pinned) in [(4, true), (5, false)] {
+        let lease = lease(node, number);
+        let new = NewRun { version: version.clone(), pinned, ..new_run(number) };
+        let then = Then::Suspend { due_at: at(6) };
+        store.checkpoint(Checkpoint { start: Some(new), then, ..Checkpoint::new(lease, at(5)) }).await.unwrap();
+    }
+    drop(store);
+    let store = place.open();
+    let node = join(&store).await;
+    let pinned = load(&store, 4).await.unwrap().record;
+    assert_eq!((pinned.endpoint, pinned.version, pinned.pinned), (endpoint(), version, true));
+    let mut claimed: Vec<_> = claim(&store, node, at(6)).await.leases.iter().map(|(lease, _)| lease.run_id).collect();
+    claimed.sort_unstable();
+    assert_eq!(claimed, [1, 2, 5].map(run_id), "the pinned one is not for who serves no version");
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(crate) fn new_run(number: u128) -> NewRun {
     NewRun {
         run_id: run_id(number),
         endpoint: endpoint(),
+        version: None,
+        pinned: false,
         created_at: at(0),
         request: Payload::from(format!("request {number}")),
         timeout_at: None,
@@ -108,7 +110,7 @@ pub(crate) async fn finish(store: &SqliteStore, lease: Lease, status: Status) ->
 }
 
 pub(crate) async fn claim(store: &SqliteStore, node: NodeId, now: Timestamp) -> Claims {
-    let request = ClaimRequest { node, now, limit: 100, endpoints: Endpoints::Only(vec![endpoint()]) };
+    let request = ClaimRequest { node, now, limit: 100, endpoints: Endpoints::Only(vec![endpoint().into()]) };
     store.claim(request).await.expect("runs can be claimed")
 }
 

@@ -1,9 +1,9 @@
 //! Which runs are due, when, and in which order they are claimed.
 
 use onward_core::{
-    Store, Timestamp,
+    EndpointId, Store, Timestamp,
     run::{NewRun, Status},
-    store::{Claims, Endpoints, Woken},
+    store::{Claims, Endpoints, Served, Woken},
 };
 
 use super::fixture::{
@@ -43,7 +43,7 @@ pub async fn a_claim_keeps_to_its_limit<S: Store + ?Sized>(store: &S) {
         let lease = start(store, node, number).await;
         suspend(store, lease, at(1), at(10 + number)).await;
     }
-    let claim = |limit| claim_of(store, node, at(50), limit, Endpoints::Only(vec![endpoint()]));
+    let claim = |limit| claim_of(store, node, at(50), limit, Endpoints::Only(vec![endpoint().into()]));
     let empty = claim(0).await;
     assert!(empty.leases.is_empty());
     assert_eq!(empty.next_due_at, Some(at(11)));
@@ -63,7 +63,10 @@ pub async fn a_claim_keeps_to_its_endpoints<S: Store + ?Sized>(store: &S) {
         let lease = start_run(store, node, NewRun { endpoint: of, ..new_run(number) }).await;
         suspend(store, lease, at(1), at(10 + number)).await;
     }
-    let claim = |endpoints| claim_of(store, node, at(50), 10, Endpoints::Only(endpoints));
+    let claim = |of: Vec<EndpointId>| {
+        let served = of.into_iter().map(Served::from).collect();
+        claim_of(store, node, at(50), 10, Endpoints::Only(served))
+    };
     let empty = claim(Vec::new()).await;
     assert!(empty.leases.is_empty() && empty.next_due_at.is_none());
     let claims = claim(vec![other.clone()]).await;

@@ -48,6 +48,8 @@ pub(crate) fn new_run(number: u64) -> NewRun {
     NewRun {
         run_id: run_id(number),
         endpoint: endpoint(),
+        version: None,
+        pinned: false,
         created_at: at(number),
         request: Payload::from(format!("request {number}")),
         timeout_at: None,
@@ -144,7 +146,7 @@ pub(crate) async fn finish<S: Store + ?Sized>(store: &S, lease: Lease, now: Time
 
 /// Claims all that is due of the contract's endpoint.
 pub(crate) async fn claim<S: Store + ?Sized>(store: &S, node: NodeId, now: Timestamp) -> Claims {
-    claim_of(store, node, now, 1000, Endpoints::Only(vec![endpoint()])).await
+    claim_of(store, node, now, 1000, Endpoints::Only(vec![endpoint().into()])).await
 }
 
 /// Claims what is due of some endpoints.

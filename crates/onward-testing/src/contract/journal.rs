@@ -28,6 +28,8 @@ pub async fn a_run_is_loaded_as_it_was_started<S: Store + ?Sized>(store: &S) {
     let expected = RunRecord {
         run_id: run_id(1),
         endpoint: new.endpoint,
+        version: None,
+        pinned: false,
         status: Status::Running,
         created_at: at(1),
         finished_at: None,

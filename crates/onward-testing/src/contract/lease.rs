@@ -120,7 +120,7 @@ pub async fn a_node_that_left_is_refused<S: Store + ?Sized>(store: &S) {
     store.leave(node, at(2)).await.expect("a node may leave");
     let beat = store.heartbeat(node, at(3), LEASE).await;
     assert!(is_lease_lost(&beat), "{beat:?}");
-    let request = ClaimRequest { node, now: at(3), limit: 1, endpoints: Endpoints::Only(vec![endpoint()]) };
+    let request = ClaimRequest { node, now: at(3), limit: 1, endpoints: Endpoints::Only(vec![endpoint().into()]) };
     let claims = store.claim(request).await;
     assert!(is_lease_lost(&claims), "{claims:?}");
     let started = store.checkpoint(starting(node, new_run(1))).await;

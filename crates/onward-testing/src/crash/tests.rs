@@ -104,7 +104,7 @@ impl App {
 
     async fn claim(&self, run_id: RunId, due_at: Timestamp) -> Result<Lease, StoreError> {
         self.world.clock().sleep_until(due_at).await;
-        let endpoints = Endpoints::Only(vec![fixture::endpoint()]);
+        let endpoints = Endpoints::Only(vec![fixture::endpoint().into()]);
         let request = ClaimRequest { node: self.node, now: self.now(), limit: 9, endpoints };
         let mut leases = self.store.claim(request).await?.leases.into_iter().map(|(lease, _)| lease);
         let lease = leases.find(|lease| lease.run_id == run_id).expect("a run whose time has come is claimed");

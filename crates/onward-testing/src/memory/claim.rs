@@ -2,7 +2,7 @@
 
 use onward_core::{
     NodeId, RunId, StoreError, Timestamp,
-    run::Status,
+    run::{RunRecord, Status},
     store::{ClaimRequest, Claims, Lease},
 };
 
@@ -40,8 +40,10 @@ impl State {
             .map(|run| run.record.run_id)
             .collect();
 
-        let is_ours =
-            |run: &&Run| run.record.status == Status::Suspended && request.endpoints.contains(&run.record.endpoint);
+        let is_ours = |run: &&Run| {
+            let RunRecord { status, endpoint, version, pinned, .. } = &run.record;
+            *status == Status::Suspended && request.endpoints.contains(endpoint, version.as_ref(), *pinned)
+        };
         let mut due: Vec<(Timestamp, u64, RunId)> = self
             .runs
             .values()

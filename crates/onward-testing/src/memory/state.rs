@@ -85,13 +85,15 @@ impl State {
 
     /// Makes a run whose id and key are known to be free. The caller sets what differs from a run that is due now.
     pub(super) fn insert(&mut self, new: NewRun, now: Timestamp) -> &mut Run {
-        let NewRun { run_id, endpoint, created_at, request, timeout_at, retention, key, parent } = new;
+        let NewRun { run_id, endpoint, version, pinned, created_at, request, timeout_at, retention, key, parent } = new;
         if let Some(key) = &key {
             self.keys.insert(key.digest, (run_id, key.fingerprint));
         }
         let record = RunRecord {
             run_id,
             endpoint,
+            version,
+            pinned,
             status: Status::Suspended,
             created_at,
             finished_at: None,

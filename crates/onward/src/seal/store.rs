@@ -7,7 +7,10 @@ use onward_core::{
     event::Event,
     journal::{Change, Entry},
     run::{NewRun, Outcome, RunRecord},
-    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Then, Woken},
+    store::{
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Then,
+        Watched, Woken,
+    },
     stream::{Frame, FrameKind, Place},
     waiter::{Delivery, Fact, Signal},
 };
@@ -228,5 +231,17 @@ impl Store for SealedStore {
 
     fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
         self.inner.registrations()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn news(&self) -> BoxFuture<'static, Vec<News>> {
+        self.inner.news()
+    }
+
+    fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
+        self.inner.look(watched)
     }
 }

@@ -120,6 +120,8 @@ fn child(asked: &Asked, endpoint: &str, request: Request<Bytes>, options: &Invok
     Ok(NewRun {
         run_id: RunId::new(now, rand::random()),
         endpoint: target.id.clone(),
+        version: None,
+        pinned: false,
         created_at: now,
         request: request.payload(),
         timeout_at: target.options.timeout.map(|timeout| now.after(timeout)),

@@ -5,10 +5,10 @@ mod checkpoint;
 use std::{collections::BTreeMap, time::Duration};
 
 use onward_core::{
-    EndpointId, NodeId, Payload, RunId, StepKey, Timestamp,
+    EndpointId, NodeId, Payload, RunId, StepKey, Timestamp, Version,
     event::Event,
     run::{Outcome, RunRecord, Status},
-    store::{ClaimRequest, Control, Endpoints, RunFilter},
+    store::{ClaimRequest, Control, Endpoints, RunFilter, Served},
     waiter::Signal,
 };
 
@@ -20,6 +20,7 @@ use super::{
 use crate::contract::fixture;
 
 const ENDPOINTS: [&str; 3] = ["GET /a", "POST /b", "GET /c"];
+const VERSIONS: [&str; 2] = ["1", "2"];
 const NAMES: [&str; 3] = ["order/paid", "order/shipped", "other"];
 
 /// What the drawing knows of the stores.
@@ -125,6 +126,11 @@ impl Model {
         fixture::endpoint_named(self.draws.one(ENDPOINTS))
     }
 
+    fn version(&mut self) -> Option<Version> {
+        let text = self.draws.one(VERSIONS);
+        self.draws.chance(70).then(|| Version::try_new(text).expect("it is short"))
+    }
+
     fn some_run(&mut self) -> RunId {
         if self.draws.chance(4) {
             return fixture::run_id(1_000_000);
@@ -174,8 +180,13 @@ impl Model {
     }
 
     fn claim(&mut self, node: NodeId) -> ClaimRequest {
-        let mut some: Vec<EndpointId> = ENDPOINTS.map(fixture::endpoint_named).to_vec();
-        some.retain(|_| self.draws.chance(80));
+        let mut some = Vec::new();
+        for endpoint in ENDPOINTS.map(fixture::endpoint_named) {
+            // Now and then in two versions, or in the same one twice.
+            while self.draws.chance(60) {
+                some.push(Served { endpoint: endpoint.clone(), version: self.version() });
+            }
+        }
         let endpoints = if self.draws.chance(30) { Endpoints::All } else { Endpoints::Only(some) };
         let limit = usize::try_from(self.draws.below(5)).unwrap_or(0);
         let limit = if self.is_tied(&endpoints, limit) { 1000 } else { limit };
@@ -188,7 +199,8 @@ impl Model {
         let mut due: Vec<Timestamp> = self
             .records
             .values()
-            .filter(|record| record.status == Status::Suspended && endpoints.contains(&record.endpoint))
+            .filter(|record| record.status == Status::Suspended)
+            .filter(|record| endpoints.contains(&record.endpoint, record.version.as_ref(), record.pinned))
             .map(|record| record.due_at)
             .collect();
         due.sort_unstable();

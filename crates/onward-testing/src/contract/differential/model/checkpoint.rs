@@ -71,10 +71,14 @@ impl Model {
         });
         let retention = draws.one([Duration::from_secs(5), Duration::from_secs(60), Duration::MAX]);
         let request = vec![u8::try_from(draws.below(256)).unwrap_or(0); usize::try_from(draws.below(40)).unwrap_or(0)];
+        let draw_pin = draws.chance(40);
         let draw = u128::from(draws.below(1 << 40)) << 32 | u128::from(self.runs_made);
+        let version = self.version();
         NewRun {
             run_id: RunId::new(self.now, draw),
             endpoint: self.endpoint(),
+            pinned: version.is_some() && draw_pin,
+            version,
             created_at: self.now,
             request: request.into(),
             timeout_at: self.some_time(20),
