@@ -7,6 +7,7 @@
 //! | see what happens when a write fails or its answer never comes | [`FaultyStore`] |
 //! | kill an app at each of its writes in turn and check that nothing was lost or done twice | [`crash_everywhere`] |
 //! | check that your own [`Store`](onward_core::Store) keeps its promises | [`store_contract!`] and [`contract`] |
+//! | test on a real PostgreSQL that the test starts by itself | `postgres`, with the feature of that name |
 //!
 //! Nothing here needs a certain async runtime. What waits for other tasks does so by yielding, so use a runtime with
 //! one thread, such as that of a plain `#[tokio::test]`: there, yielding lets every other task move.
@@ -16,6 +17,8 @@ pub mod contract;
 pub mod crash;
 pub mod faults;
 pub mod memory;
+#[cfg(all(unix, feature = "postgres"))]
+pub mod postgres;
 
 pub use crate::{
     clock::ManualClock,
