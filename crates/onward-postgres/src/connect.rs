@@ -1,0 +1,235 @@
+//! Connections: made with a fresh password, set up for what is done with them, and kept in pools.
+
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, Pool, PoolConfig, RecycleError, RecycleResult, Timeouts};
+use deadpool_postgres::ClientWrapper;
+use onward_core::{StoreError, store::BoxError};
+use percent_encoding::percent_decode_str;
+use tokio_postgres::{Config, NoTls, Socket, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{
+    error::unavailable,
+    options::{Options, PasswordFn},
+    tls::{self, Trust},
+};
+
+/// A connection of a pool. Dropping it gives it back.
+pub(crate) type Conn = managed::Object<Connector>;
+
+/// What is set for each connection, each in a statement of its own: a database that does not know one goes without.
+///
+/// Plans: the tables change too quickly for their statistics, and each statement finds its rows by an index, so a plan
+/// is made once, and never by reading a whole table. A transaction whose client hangs is ended by the server, as it
+/// holds locks that others wait for.
+const SETTINGS: [&str; 7] = [
+    "SET idle_in_transaction_session_timeout = '2s'",
+    "SET jit = off",
+    "SET plan_cache_mode = force_generic_plan",
+    "SET enable_seqscan = off",
+    "SET enable_mergejoin = off",
+    "SET default_transaction_isolation = 'read committed'",
+    "SET client_min_messages = warning",
+];
+
+/// Makes connections.
+pub(crate) struct Connector {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    password: Option<PasswordFn>,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    pub(crate) fn try_new(url: &str, options: &Options) -> Result<Self, StoreError> {
+        let (url, trust) = trust_of(url)?;
+        // Why the text is left out: it may quote the password.
+        let mut config: Config = url.parse().map_err(|_| {
+            unavailable("the URL is not one of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        })?;
+        config.connect_timeout(options.timeout);
+        config.tcp_user_timeout(options.timeout);
+        config.keepalives_idle(options.timeout);
+        if config.get_application_name().is_none() {
+            config.application_name("onward");
+        }
+        let tls = match (config.get_ssl_mode(), &options.tls) {
+            (SslMode::Disable, _) => None,
+            (_, Some(given)) => Some(given.clone()),
+            (_, None) => Some(tls::config(&trust)?),
+        };
+        Ok(Self {
+            config,
+            tls: tls.map(MakeRustlsConnect::new),
+            password: options.password.clone(),
+            timeout: options.timeout,
+        })
+    }
+
+    /// A connection, and what must be polled for it to go on.
+    pub(crate) async fn connect(&self) -> Result<(tokio_postgres::Client, impl Poll + use<>), BoxError> {
+        let mut config = self.config.clone();
+        if let Some(password) = &self.password {
+            config.password(password().await?);
+        }
+        let connected = async {
+            Ok::<_, tokio_postgres::Error>(match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.clone()).await?;
+                    (client, Either::Tls(connection))
+                }
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    (client, Either::Plain(connection))
+                }
+            })
+        };
+        Ok(tokio::time::timeout(self.timeout, connected).await.map_err(|_| "no connection could be made in time")??)
+    }
+}
+
+type TlsStream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+
+/// A connection that may be encrypted.
+pub(crate) enum Either {
+    Plain(tokio_postgres::Connection<Socket, tokio_postgres::tls::NoTlsStream>),
+    Tls(tokio_postgres::Connection<Socket, TlsStream>),
+}
+
+/// What a connection says by itself.
+pub(crate) trait Poll: Send + 'static {
+    fn poll_message(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<tokio_postgres::AsyncMessage, tokio_postgres::Error>>>;
+}
+
+impl Poll for Either {
+    fn poll_message(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<tokio_postgres::AsyncMessage, tokio_postgres::Error>>> {
+        match self {
+            Self::Plain(connection) => connection.poll_message(cx),
+            Self::Tls(connection) => connection.poll_message(cx),
+        }
+    }
+}
+
+/// What happens to a connection that is not listened to.
+async fn drive(mut connection: impl Poll) {
+    let messages = std::future::poll_fn(move |cx| {
+        loop {
+            match connection.poll_message(cx) {
+                std::task::Poll::Ready(Some(Ok(_))) => {}
+                std::task::Poll::Ready(Some(Err(error))) => return std::task::Poll::Ready(Some(error)),
+                std::task::Poll::Ready(None) => return std::task::Poll::Ready(None),
+                std::task::Poll::Pending => return std::task::Poll::Pending,
+            }
+        }
+    });
+    if let Some(error) = messages.await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection to the database ended");
+    }
+}
+
+impl managed::Manager for Connector {
+    type Type = ClientWrapper;
+    type Error = BoxError;
+
+    async fn create(&self) -> Result<ClientWrapper, BoxError> {
+        let (client, connection) = self.connect().await?;
+        let client = ClientWrapper::new(client, tokio::spawn(drive(connection)));
+        let millis = self.timeout.as_millis();
+        for setting in [format!("SET statement_timeout = {millis}"), format!("SET lock_timeout = {millis}")] {
+            client.batch_execute(&setting).await?;
+        }
+        for setting in SETTINGS {
+            if let Err(error) = client.batch_execute(setting).await {
+                if error.as_db_error().is_none() {
+                    return Err(error.into());
+                }
+                tracing::debug!(setting, error = &error as &dyn std::error::Error, "the database goes without");
+            }
+        }
+        Ok(client)
+    }
+
+    async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<BoxError> {
+        if client.is_closed() { Err(RecycleError::message("the connection is closed")) } else { Ok(()) }
+    }
+}
+
+/// A pool of connections.
+pub(crate) fn pool(connector: Connector, size: usize) -> Result<Pool<Connector>, StoreError> {
+    let timeouts = Timeouts {
+        wait: Some(connector.timeout),
+        create: Some(connector.timeout * 2),
+        recycle: Some(connector.timeout),
+    };
+    Pool::builder(connector)
+        .config(PoolConfig { timeouts, ..PoolConfig::new(size) })
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .map_err(|error| unavailable(format!("no pool can be made: {error}")))
+}
+
+/// A connection of a pool.
+pub(crate) async fn get(pool: &Pool<Connector>) -> Result<Conn, StoreError> {
+    pool.get().await.map_err(|error| match error {
+        managed::PoolError::Backend(error) => StoreError::Unavailable(error),
+        managed::PoolError::Timeout(_) => unavailable("no connection to the database became free in time"),
+        other => unavailable(other.to_string()),
+    })
+}
+
+/// Takes the words for trust out of a URL that the driver does not know.
+fn trust_of(url: &str) -> Result<(String, Trust), StoreError> {
+    let Some((rest, query)) = url.split_once('?') else { return Ok((url.to_owned(), Trust::Any)) };
+    let (mut trust, mut kept) = (Trust::Any, Vec::new());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("sslmode", "verify-ca" | "verify-full")) => {
+                kept.push("sslmode=require");
+                if trust == Trust::Any {
+                    trust = Trust::System;
+                }
+            }
+            Some(("sslrootcert", path)) => {
+                let path =
+                    percent_decode_str(path).decode_utf8().map_err(|_| unavailable("sslrootcert is not UTF-8"))?;
+                trust = Trust::File(path.into_owned());
+            }
+            _ => kept.push(pair),
+        }
+    }
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    Ok((format!("{rest}{query}"), trust))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Trust, trust_of};
+
+    #[test]
+    fn the_words_for_trust_are_taken_out_of_the_url() {
+        let of = |url: &str| trust_of(url).unwrap();
+        assert_eq!(of("postgres://h/d"), ("postgres://h/d".to_owned(), Trust::Any));
+        assert_eq!(
+            of("postgres://h/d?sslmode=verify-full&connect_timeout=3"),
+            ("postgres://h/d?sslmode=require&connect_timeout=3".to_owned(), Trust::System)
+        );
+        assert_eq!(
+            of("postgres://h/d?sslrootcert=%2Fetc%2Fca.pem&sslmode=verify-ca"),
+            ("postgres://h/d?sslmode=require".to_owned(), Trust::File("/etc/ca.pem".to_owned()))
+        );
+        assert_eq!(of("postgres://h/d?sslrootcert=a"), ("postgres://h/d".to_owned(), Trust::File("a".to_owned())));
+    }
+}

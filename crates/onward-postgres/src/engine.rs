@@ -1,0 +1,68 @@
+//! What touches several runs, or more than is known here: transactions of their own.
+//!
+//! Locks are taken in one order: names of events, the run's own lease, then the runs that facts go to, by id. Where
+//! two transactions meet nevertheless, the database breaks one off, and it is tried again.
+
+mod checkpoint;
+mod control;
+mod deliver;
+mod event;
+mod node;
+mod setting;
+mod signal;
+mod sweep;
+
+pub(crate) use self::checkpoint::finish_user_work;
+
+use std::{sync::Arc, time::Duration};
+
+use onward_core::StoreError;
+
+use crate::{
+    error::{Abort, Done},
+    store::Inner,
+    tx::Tx,
+};
+
+/// How often a transaction is tried that others break off.
+const TRIES: u32 = 10;
+
+impl Inner {
+    /// Does some work in a transaction, again where others broke it off.
+    pub(crate) async fn transact<T, Fut>(&self, work: impl Fn(Arc<Tx>) -> Fut) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Done<T>>,
+    {
+        let mut tries = 0;
+        loop {
+            let conn = crate::connect::get(&self.pool).await?;
+            let done = tokio::time::timeout(self.timeout, async {
+                let tx = Arc::new(Tx::begin(conn).await?);
+                let worked = work(Arc::clone(&tx)).await;
+                let tx = Arc::into_inner(tx).expect("the work has ended, and with it its handle");
+                match worked {
+                    Ok(value) => tx.commit().await.map(|()| value),
+                    Err(Abort::Refused(error)) => {
+                        tx.rollback().await?;
+                        Err(Abort::Refused(error))
+                    }
+                    Err(abort) => Err(abort),
+                }
+            });
+            match done.await.unwrap_or_else(|_| Err(Abort::Failed("the database took too long".into()))) {
+                Err(Abort::Conflict(error)) if tries < TRIES => {
+                    tries += 1;
+                    tracing::debug!(error = &error as &dyn std::error::Error, tries, "a transaction is tried again");
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries * tries) * 2 + draw_below(8))).await;
+                }
+                Err(abort) => return Err(abort.into()),
+                Ok(value) => return Ok(value),
+            }
+        }
+    }
+}
+
+/// A random number, so that two who met do not meet again.
+fn draw_below(end: u64) -> u64 {
+    getrandom::u64().unwrap_or_default() % end
+}

@@ -1,0 +1,196 @@
+//! Checkpoints that wait: those of one run one after the other, those of different runs together.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use onward_core::{RunId, StoreError, store::Checkpointed};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    error::unavailable,
+    held::Known,
+    prepared::{Prepared, Way},
+};
+
+/// The most checkpoints, and about the most bytes, of one statement.
+const GROUP_MAX: usize = 1_000;
+const GROUP_BYTES: usize = 4 << 20;
+
+/// A checkpoint that somebody waits for.
+pub(crate) struct Job {
+    pub(crate) prepared: Prepared,
+    pub(crate) reply: oneshot::Sender<Result<Checkpointed, StoreError>>,
+    /// A user's transaction waits for its turn, and writes the checkpoint itself.
+    pub(crate) is_turn: bool,
+}
+
+impl Job {
+    pub(crate) fn answer(self, answer: Result<Checkpointed, StoreError>) {
+        // Who no longer waits need not be told.
+        let _ = self.reply.send(answer);
+    }
+
+    fn only_appends(&self) -> bool {
+        !self.is_turn && self.prepared.only_appends()
+    }
+
+    fn choose(&self, known: &Known) -> Result<Way, StoreError> {
+        if self.is_turn { Ok(Way::Alone) } else { self.prepared.choose(known) }
+    }
+}
+
+/// What waits, and whose turn it is.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    starts: Notify,
+    appends: Notify,
+    len_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Runs of which a job is ready or under way, with those that come after it.
+    runs: BTreeMap<RunId, VecDeque<Job>>,
+    starts: VecDeque<Job>,
+    appends: VecDeque<Job>,
+    /// How many jobs have no answer.
+    len: usize,
+    closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(len_max: usize) -> Self {
+        Self { state: Mutex::default(), starts: Notify::new(), appends: Notify::new(), len_max }
+    }
+
+    /// How many checkpoints have no answer.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().len
+    }
+
+    /// Takes a checkpoint in. One whose turn it is and that is written alone is given back to be begun.
+    pub(crate) fn submit(&self, job: Job, known: &Known) -> Option<Job> {
+        let mut state = self.state.lock();
+        if state.closed || state.len >= self.len_max {
+            let why = if state.closed { "the store is closed" } else { "too many writes wait for the database" };
+            drop(state);
+            job.answer(Err(unavailable(why)));
+            return None;
+        }
+        state.len += 1;
+        let run_id = job.prepared.run_id();
+        if let Some(waiting) = state.runs.get_mut(&run_id) {
+            waiting.push_back(job);
+            return None;
+        }
+        state.runs.insert(run_id, VecDeque::new());
+        self.route(&mut state, job, known)
+    }
+
+    /// A run's job is answered: the turn of the next. Gives it where it is written alone.
+    pub(crate) fn done(&self, run_id: RunId, jobs: usize, known: &Known) -> Option<Job> {
+        let mut state = self.state.lock();
+        state.len -= jobs;
+        self.next(&mut state, run_id, known)
+    }
+
+    fn next(&self, state: &mut State, run_id: RunId, known: &Known) -> Option<Job> {
+        let Some(job) = state.runs.get_mut(&run_id).and_then(VecDeque::pop_front) else {
+            state.runs.remove(&run_id);
+            return None;
+        };
+        self.route(state, job, known)
+    }
+
+    fn route(&self, state: &mut State, job: Job, known: &Known) -> Option<Job> {
+        match job.choose(known) {
+            Ok(Way::Start) => {
+                state.starts.push_back(job);
+                self.starts.notify_one();
+                None
+            }
+            Ok(Way::Append) => {
+                state.appends.push_back(job);
+                self.appends.notify_one();
+                None
+            }
+            Ok(Way::Alone) => Some(job),
+            Err(error) => {
+                let run_id = job.prepared.run_id();
+                job.answer(Err(error));
+                state.len -= 1;
+                self.next(state, run_id, known)
+            }
+        }
+    }
+
+    /// The jobs of the next statement, once there are some; none when there will be no more.
+    pub(crate) async fn group(&self, way: Way, known: &Known) -> Vec<Job> {
+        let notify = if way == Way::Start { &self.starts } else { &self.appends };
+        loop {
+            let notified = notify.notified();
+            {
+                let mut state = self.state.lock();
+                let group = state.take(way, known);
+                if !group.is_empty() || state.closed && state.len == 0 {
+                    return group;
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// Takes no more. Groups go on until all that is here has been answered.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.wake();
+    }
+
+    /// Whether it was closed, and all is answered.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.state.lock();
+        state.closed && state.len == 0
+    }
+
+    /// Has both groups look again.
+    pub(crate) fn wake(&self) {
+        self.starts.notify_one();
+        self.appends.notify_one();
+    }
+}
+
+impl State {
+    fn take(&mut self, way: Way, known: &Known) -> Vec<Job> {
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < GROUP_MAX && bytes < GROUP_BYTES {
+            let ready = if way == Way::Start { self.starts.pop_front() } else { self.appends.pop_front() };
+            let Some(job) = ready else { break };
+            let run_id = job.prepared.run_id();
+            bytes += job.prepared.len();
+            let mut goes_on = job.only_appends();
+            group.push(job);
+            // What else the same run only appends goes with it.
+            while goes_on
+                && let Some(waiting) = self.runs.get_mut(&run_id)
+                && waiting.front().is_some_and(Job::only_appends)
+                && let Some(next) = waiting.pop_front()
+            {
+                match next.choose(known) {
+                    Ok(Way::Append) => {
+                        bytes += next.prepared.len();
+                        group.push(next);
+                    }
+                    Ok(_) => {
+                        waiting.push_front(next);
+                        goes_on = false;
+                    }
+                    Err(error) => {
+                        next.answer(Err(error));
+                        self.len -= 1;
+                    }
+                }
+            }
+        }
+        group
+    }
+}

@@ -1,0 +1,386 @@
+//! The handle: every method of the port, submitted to the groups or to a transaction of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::managed::Pool;
+use onward_core::{
+    BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
+    event::Event,
+    run::RunRecord,
+    store::{
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Watched,
+        Woken,
+    },
+    stream::{Frame, Place},
+    waiter::{Delivery, Signal},
+};
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::{DatabaseClock, stopwatch},
+    connect::{self, Connector},
+    error::unavailable,
+    group,
+    held::Known,
+    migrate,
+    news::{self, Wire},
+    options::Options,
+    prepared::{Prepared, Way},
+    queue::{Job, Queue},
+};
+
+/// How often the database is asked what time it is.
+const CLOCK_EVERY: Duration = Duration::from_secs(5);
+
+/// A [`Store`] in a PostgreSQL database that any number of nodes share.
+///
+/// Clones share their connections. It belongs to the runtime that it was opened in. On [`close`](Self::close) what was
+/// submitted is still done.
+///
+/// # Example
+///
+/// ```no_run
+/// use onward_core::Store;
+/// use onward_postgres::{Options, PostgresStore};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::open("postgres://app:secret@db.example.com/app?sslmode=verify-full", Options::new()).await?;
+/// let page = store.runs(Default::default()).await?;
+/// assert!(page.runs.is_empty());
+/// store.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresStore(Arc<Inner>);
+
+/// What clones share.
+pub(crate) struct Inner {
+    /// For what is read, and for transactions of their own.
+    pub(crate) pool: Pool<Connector>,
+    /// For the two groups.
+    groups: Pool<Connector>,
+    pub(crate) timeout: Duration,
+    pub(crate) known: Known,
+    /// Numbers of endpoints that are known to be stored.
+    pub(crate) endpoints: Mutex<BTreeSet<i64>>,
+    pub(crate) news: Arc<Wire>,
+    queue: Queue,
+    clock: DatabaseClock,
+    received_at: AtomicI64,
+    tasks: TaskTracker,
+    runtime: Handle,
+    closed: CancellationToken,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("waiting", &self.0.queue.len()).finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Connects, and brings the schema to the newest version: of nodes that come at once, one does it.
+    ///
+    /// [`StoreError::Unavailable`] where the URL is wrong, the database cannot be reached in time, or a newer release
+    /// has made the schema.
+    pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
+        let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
+        let groups = connect::pool(Connector::try_new(url, &options)?, 2)?;
+        let mut first = async || connect::get(&pool).await;
+        migrate::migrate(&mut first).await?;
+        let clock = first_time(&pool).await?;
+        let inner = Arc::new(Inner {
+            pool,
+            groups,
+            timeout: options.timeout,
+            known: Known::default(),
+            endpoints: Mutex::default(),
+            news: Arc::new(Wire::new(options.notifications)),
+            queue: Queue::new(options.queue_len),
+            clock,
+            received_at: AtomicI64::new(0),
+            tasks: TaskTracker::new(),
+            runtime: Handle::current(),
+            closed: CancellationToken::new(),
+        });
+        inner.spawn(Arc::clone(&inner).serve(Way::Start));
+        inner.spawn(Arc::clone(&inner).serve(Way::Append));
+        inner.spawn(Arc::clone(&inner).keep_time());
+        if options.notifications {
+            let connector = Connector::try_new(url, &options)?;
+            inner.spawn(news::serve(Arc::clone(&inner.news), connector, inner.closed.clone()));
+        }
+        Ok(Self(inner))
+    }
+
+    /// The database's clock: what a node should take its time from, so that the clocks of machines do not matter.
+    pub fn clock(&self) -> DatabaseClock {
+        self.0.clock.clone()
+    }
+
+    /// Takes no more checkpoints, writes those that were submitted, and closes the connections. Dropping the future
+    /// takes nothing back.
+    pub fn close(&self) -> BoxFuture<'static, ()> {
+        let inner = Arc::clone(&self.0);
+        inner.queue.close();
+        inner.tasks.close();
+        Box::pin(async move {
+            while !inner.queue.is_over() {
+                inner.queue.wake();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            inner.news.flush().await;
+            inner.closed.cancel();
+            inner.queue.wake();
+            inner.tasks.wait().await;
+            inner.pool.close();
+            inner.groups.close();
+        })
+    }
+
+    /// Begins now what may be dropped later.
+    pub(crate) fn submit<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> BoxFuture<'static, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let work = work(Arc::clone(&self.0));
+        let done = self.0.tasks.spawn_on(work, &self.0.runtime);
+        Box::pin(async move { done.await.unwrap_or_else(|_| Err(unavailable("the call was broken off"))) })
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
+/// What time it is at the database, before anything else is asked.
+async fn first_time(pool: &Pool<Connector>) -> Result<DatabaseClock, StoreError> {
+    let conn = connect::get(pool).await?;
+    let ask = async {
+        let statement = conn.prepare_cached(TIME).await?;
+        let asked = stopwatch();
+        let time: i64 = conn.query_one(&statement, &[]).await?.try_get(0)?;
+        Ok::<_, tokio_postgres::Error>(DatabaseClock::new(asked, stopwatch(), time))
+    };
+    ask.await.map_err(|error| StoreError::Unavailable(error.into()))
+}
+
+/// The database's time in microseconds.
+const TIME: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INT8)";
+
+impl Inner {
+    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    pub(crate) fn submit_checkpoint(self: &Arc<Self>, job: Job) {
+        if let Some(job) = self.queue.submit(job, &self.known) {
+            self.write_alone(job);
+        }
+    }
+
+    /// Writes a checkpoint in a transaction of its own, and then what comes after it.
+    fn write_alone(self: &Arc<Self>, job: Job) {
+        if job.is_turn {
+            // Whoever waits for it says when it is over.
+            return job.answer(Ok(Checkpointed::default()));
+        }
+        let inner = Arc::clone(self);
+        self.spawn(async move {
+            let run_id = job.prepared.run_id();
+            let answer = inner.checkpoint_alone(&job.prepared).await;
+            job.answer(answer);
+            inner.next(run_id, 1);
+        });
+    }
+
+    pub(crate) fn next(self: &Arc<Self>, run_id: RunId, jobs: usize) {
+        if let Some(job) = self.queue.done(run_id, jobs, &self.known) {
+            self.write_alone(job);
+        }
+    }
+
+    /// Writes one group after the other.
+    async fn serve(self: Arc<Self>, way: Way) {
+        loop {
+            let jobs = self.queue.group(way, &self.known).await;
+            if jobs.is_empty() {
+                return;
+            }
+            let mut runs: BTreeMap<RunId, usize> = BTreeMap::new();
+            for job in &jobs {
+                *runs.entry(job.prepared.run_id()).or_default() += 1;
+            }
+            self.write_group(way, jobs).await;
+            for (run_id, jobs) in runs {
+                self.next(run_id, jobs);
+            }
+        }
+    }
+
+    async fn write_group(&self, way: Way, jobs: Vec<Job>) {
+        let conn = match connect::get(&self.groups).await {
+            Ok(conn) => conn,
+            Err(error) => return group::fail(self, jobs, &error),
+        };
+        let written = match way {
+            Way::Start => group::start(self, &conn, jobs).await,
+            Way::Append | Way::Alone => group::append(self, &conn, jobs).await,
+        };
+        if let Err((jobs, error)) = written {
+            // What the connection is in the middle of is not known.
+            drop(connect::Conn::take(conn));
+            group::fail(self, jobs, &error);
+        }
+    }
+
+    async fn keep_time(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = tokio::time::sleep(CLOCK_EVERY) => {}
+            }
+            let asked = stopwatch();
+            let Ok(rows) = self.read(TIME, &[]).await else { continue };
+            let answered = stopwatch();
+            // A connection that had to be made first tells nothing of when the clock was read.
+            if answered.duration_since(asked) < Duration::from_millis(100)
+                && let Some(Ok(time)) = rows.first().map(|row| row.try_get(0))
+            {
+                self.clock.set(asked, answered, time);
+            }
+        }
+    }
+
+    /// When an event that comes now is received at the earliest: after those that came before.
+    pub(crate) fn receive_at(&self, now: Timestamp) -> Timestamp {
+        let last = self.received_at.load(Ordering::Relaxed);
+        now.max(Timestamp::from_micros(last.saturating_add(1)))
+    }
+
+    pub(crate) fn received(&self, at: Timestamp) {
+        self.received_at.fetch_max(at.as_micros(), Ordering::Relaxed);
+    }
+}
+
+impl Store for PostgresStore {
+    fn join(&self, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>> {
+        self.submit(async move |inner| inner.join(now, lease).await)
+    }
+
+    fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(async move |inner| inner.heartbeat(node, now, lease).await)
+    }
+
+    fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(async move |inner| inner.leave(node, now).await)
+    }
+
+    fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.submit_checkpoint(Job { prepared: Prepared::new(checkpoint), reply, is_turn: false });
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unavailable("the checkpoint was broken off"))) })
+    }
+
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'static, Result<Claims, StoreError>> {
+        self.submit(async move |inner| inner.claim(&request).await)
+    }
+
+    fn load(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<Loaded>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.load(run_id).await })
+    }
+
+    fn deliveries(&self, run_id: RunId) -> BoxFuture<'static, Result<Vec<Delivery>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.deliveries(run_id).await })
+    }
+
+    fn frames(&self, run_id: RunId, after: Place, limit: usize) -> BoxFuture<'static, Result<Vec<Frame>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.frames(run_id, after, limit).await })
+    }
+
+    fn run(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<RunRecord>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.run(run_id).await })
+    }
+
+    fn runs(&self, filter: RunFilter) -> BoxFuture<'static, Result<RunPage, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.runs(&filter).await })
+    }
+
+    fn send_events(&self, events: Vec<Event>, now: Timestamp) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
+        self.submit(async move |inner| inner.send_events(&events, now).await)
+    }
+
+    fn send_signal(&self, signal: Signal, now: Timestamp) -> BoxFuture<'static, Result<Option<Woken>, StoreError>> {
+        self.submit(async move |inner| inner.send_signal(&signal, now).await)
+    }
+
+    fn control(
+        &self,
+        run_id: RunId,
+        control: Control,
+        now: Timestamp,
+    ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
+        self.submit(async move |inner| inner.control(run_id, &control, now).await)
+    }
+
+    fn sweep(
+        &self,
+        now: Timestamp,
+        events_before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Swept, StoreError>> {
+        self.submit(async move |inner| inner.sweep(now, events_before, limit).await)
+    }
+
+    fn setting(
+        &self,
+        name: &'static str,
+        proposal: Option<Payload>,
+    ) -> BoxFuture<'static, Result<Option<Payload>, StoreError>> {
+        self.submit(async move |inner| inner.setting(name, proposal.as_ref()).await)
+    }
+
+    fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.submit(async move |inner| inner.register(&name, &value).await)
+    }
+
+    fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.submit(async move |inner| inner.unregister(&name).await)
+    }
+
+    fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.registrations().await })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news(&self) -> BoxFuture<'static, Vec<News>> {
+        let news = Arc::clone(&self.0.news);
+        Box::pin(async move { news.next().await })
+    }
+
+    fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.look(&watched).await })
+    }
+}

@@ -1,0 +1,4 @@
+//! The store from outside, on a real PostgreSQL.
+
+mod contract;
+mod support;
