@@ -51,7 +51,9 @@ impl<'a> Rows<'a> {
             self.frame_counts.push(i64::from(*count));
             self.frame_data.push(data.as_ref());
         }
-        for waiter in &prepared.waiters {
+        // Who has ended waits for nothing.
+        let ended = matches!(prepared.then, Then::Finish(_));
+        for waiter in prepared.waiters.iter().filter(|_| !ended) {
             let Subject::Event { matcher, .. } = &waiter.subject else { continue };
             let (path, text) = row::compared(matcher);
             self.waiter_runs.push(run);
