@@ -25,6 +25,7 @@ mod watchdog;
 
 use std::{
     collections::hash_map::RandomState,
+    fmt,
     hash::{BuildHasher as _, Hasher as _},
 };
 
@@ -33,4 +34,13 @@ pub use self::{database::TestDatabase, options::PostgresOptions, server::Postgre
 /// A number that is not drawn twice, in any process.
 fn draw() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// Where the test called us is what its author wants to see.
+#[track_caller]
+fn or_panic<T>(result: Result<T, impl fmt::Display>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
 }

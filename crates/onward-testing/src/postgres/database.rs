@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::{draw, programs, server::PostgresServer};
+use super::{draw, or_panic, programs, server::PostgresServer};
 
 /// The name of a database has at most 63 bytes.
 const TEST_NAME_MAX: usize = 40;
@@ -59,10 +59,10 @@ impl TestDatabase {
     #[track_caller]
     pub fn create_on(server: &str) -> Self {
         let name = name();
-        let url = with_database(server, &name).unwrap_or_else(|error| panic!("{error}"));
+        let url = or_panic(with_database(server, &name));
         // Not of `template1`, which may be in use or filled.
         let made = programs::psql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
-        made.unwrap_or_else(|error| panic!("a database for a test: {error}"));
+        or_panic(made.map_err(|error| format!("a database for a test: {error}")));
         Self { server: server.to_owned(), name, url }
     }
 
@@ -91,7 +91,7 @@ impl TestDatabase {
     /// ```
     #[track_caller]
     pub fn query(&self, sql: &str) -> String {
-        programs::psql(&self.url, sql).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(programs::psql(&self.url, sql))
     }
 }
 

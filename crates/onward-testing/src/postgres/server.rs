@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use self::{folder::Folder, process::Process};
 use super::{
     options::PostgresOptions,
-    programs,
+    or_panic, programs,
     shared::{self, SharedPostgres},
     watchdog::Watchdog,
 };
@@ -61,7 +61,7 @@ impl PostgresServer {
     /// ```
     #[track_caller]
     pub fn start(options: &PostgresOptions) -> Self {
-        Self::try_start(options, None).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(Self::try_start(options, None))
     }
 
     /// The server that all test processes of this user share, or the one that `DATABASE_URL` names.
@@ -194,7 +194,7 @@ impl PostgresServer {
     /// ```
     #[track_caller]
     pub fn query(&self, sql: &str) -> String {
-        programs::psql(&self.url(), sql).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(programs::psql(&self.url(), sql))
     }
 
     /// Stops it in order: what runs is rolled back, and nothing is left to recover. The data stays.
@@ -242,7 +242,7 @@ impl PostgresServer {
     /// ```
     #[track_caller]
     pub fn start_again(&self) {
-        self.run().unwrap_or_else(|error| panic!("{error}"));
+        or_panic(self.run());
     }
 
     /// [`stop_immediate`](Self::stop_immediate) and [`start_again`](Self::start_again): as after a crash.

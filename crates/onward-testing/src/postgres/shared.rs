@@ -13,7 +13,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use super::{options::PostgresOptions, server::PostgresServer, watchdog::Watchdog};
+use super::{options::PostgresOptions, or_panic, server::PostgresServer, watchdog::Watchdog};
 
 /// For how long the server outlives the last of its users: the next test's process may be about to start.
 const LINGER: Duration = Duration::from_secs(20);
@@ -74,7 +74,7 @@ pub(super) fn of_this_user() -> &'static SharedPostgres {
         let name = format!("onward-postgres-shared-{}-{}", geteuid(), env!("CARGO_PKG_VERSION"));
         SharedPostgres::in_folder(&env::temp_dir().join(name), LINGER)
     });
-    server.as_ref().unwrap_or_else(|error| panic!("{error}"))
+    or_panic(server.as_ref())
 }
 
 /// The folder's name can be foretold, so somebody else could have made it.
