@@ -34,6 +34,7 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
             cargo(&args, &[])
         })?;
     }
+    step(&mut took, "postgres", || crate::postgres::check(&[]))?;
     step(&mut took, "tests", || {
         if nextest {
             cargo(&["nextest", "run", "--locked", "--workspace", "--profile", "ci"], &[])

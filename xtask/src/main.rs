@@ -6,6 +6,7 @@ mod check;
 mod dist;
 mod fuzz;
 mod node;
+mod postgres;
 mod tidy;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ const TASKS: &[Task] = &[
     ("arrows", "which crate may depend on which", arrows::check),
     ("tidy", "sizes of files, and their first lines", tidy::check),
     ("node", "the TypeScript client, the conformance cases and the pages", node::check),
+    ("postgres", "the PostgreSQL that tests use: found, or installed", postgres::check),
     ("dist", "the engine as one static binary", dist::build),
     ("fuzz", "the fuzz targets: [--seconds 60] [TARGET…]", fuzz::run),
     ("bench", "the benchmarks, with ratios against controls of the same run", bench::run),

@@ -49,7 +49,7 @@ pub(crate) fn find(program: &str, packages: &[&str]) -> Result<(), String> {
 }
 
 /// Installs Debian packages, where that may be done.
-fn install(packages: &[&str]) -> Result<(), String> {
+pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let names = packages.join(" ");
     say(&format!("installing {names}"));
     let apt = |args: &[&str]| {
