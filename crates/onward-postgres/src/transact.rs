@@ -1,7 +1,8 @@
 //! A step that commits together with its checkpoint: users' own statements in the database of the store.
 
-use std::sync::Arc;
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use onward_core::{
     BoxFuture, StoreError,
     store::{Checkpoint, Checkpointed, Lease},
@@ -28,6 +29,9 @@ pub enum TransactError<E> {
     /// The user's code gave this error.
     #[error("transaction gave an error")]
     Work(E),
+    /// The user's code panicked with this message.
+    #[error("transaction panicked: {0}")]
+    Panicked(String),
 }
 
 /// A user's transaction, until the code that got it ends.
@@ -168,17 +172,25 @@ impl Inner {
             tx.conn().batch_execute(sql).await.map_err(|error| store(error.into()))?;
         }
         let shared = Transaction(Arc::new(RwLock::new(Some(Arc::new(tx)))));
-        let worked = work(shared.clone()).await;
+        let begun = std::panic::catch_unwind(AssertUnwindSafe(|| work(shared.clone())));
+        let worked = match begun {
+            Ok(working) => AssertUnwindSafe(working).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
         let tx = shared.0.write().take().and_then(Arc::into_inner);
         let Some(tx) = tx else {
             return Err(TransactError::Store(unavailable("a statement of the transaction was still under way")));
         };
         let (checkpoint, value) = match worked {
-            Ok(worked) => worked,
-            Err(error) => {
+            Ok(Ok(worked)) => worked,
+            undone => {
                 // Where that fails the connection is closed, which undoes it, too.
                 let _ = tx.rollback().await;
-                return Err(TransactError::Work(error));
+                return Err(match undone {
+                    Ok(Err(error)) => TransactError::Work(error),
+                    Err(panic) => TransactError::Panicked(message(panic.as_ref())),
+                    Ok(Ok(_)) => unreachable!("it was taken above"),
+                });
             }
         };
         // It fails where the user's code has ended the transaction.
@@ -210,4 +222,9 @@ impl Inner {
         self.tell_written(&prepared, &done);
         Ok((done, value))
     }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -3,8 +3,10 @@
 mod deliver;
 mod drive;
 pub(crate) mod stream;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transact;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use self::transact::{Answer, Transacting, Undone};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

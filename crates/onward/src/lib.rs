@@ -62,7 +62,7 @@ pub use onward_core::{IntoDuration, InvalidDuration, RetryPolicy, RunId};
 
 #[cfg(feature = "fetch")]
 pub use crate::step::Fetch;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use crate::step::Transaction;
 #[cfg(feature = "axum")]
 pub use crate::{axum_glue::NotDurable, serve::Listen};
@@ -81,5 +81,7 @@ pub use crate::{
     },
     wait::WaitBody,
 };
+#[cfg(feature = "postgres")]
+pub use onward_postgres::{Options as PostgresOptions, SqlError, Transaction as PostgresTransaction, tokio_postgres};
 #[cfg(feature = "sqlite")]
 pub use onward_sqlite::{Options as SqliteOptions, rusqlite};

@@ -14,7 +14,7 @@ use onward_core::{
     store::{Checkpoint, Endpoints, Lease, Then},
 };
 use onward_protocol::token::{KeyRing, TokenKey};
-use onward_scheduler::{Hub, Parking, Resume, Scheduler, TaskSet};
+use onward_scheduler::{Hub, Parking, Resume, Scheduler, SystemClock, TaskSet};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
@@ -29,6 +29,19 @@ use crate::{
 pub(crate) type Sqlite = onward_sqlite::SqliteStore;
 #[cfg(not(feature = "sqlite"))]
 pub(crate) type Sqlite = std::convert::Infallible;
+#[cfg(feature = "postgres")]
+pub(crate) type Postgres = onward_postgres::PostgresStore;
+#[cfg(not(feature = "postgres"))]
+pub(crate) type Postgres = std::convert::Infallible;
+
+/// The store behind the port, where it is one that commits users' own writes.
+#[derive(Default)]
+pub(crate) struct Opened {
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "no SQLite store can be opened"))]
+    pub(crate) sqlite: Option<Sqlite>,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "no PostgreSQL store can be opened"))]
+    pub(crate) postgres: Option<Postgres>,
+}
 
 /// What the rest of the crate needs to know of the app's options.
 #[derive(Debug)]
@@ -42,10 +55,10 @@ pub(crate) struct AppConfig {
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(dead_code, reason = "only a SQLite store can commit users' own writes")
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "this store commits no writes of users")
     )]
-    pub(crate) sqlite: Option<Sqlite>,
+    pub(crate) opened: Opened,
     pub(crate) sealer: Option<Arc<Sealer>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hub: Arc<Hub>,
@@ -94,17 +107,39 @@ impl std::fmt::Debug for Onward {
 }
 
 /// Opens the store that a URL names, and joins it.
-#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "a build without stores has none to open"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(clippy::unused_async, reason = "a build without stores has none to open")
+)]
 pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     #[cfg(feature = "sqlite")]
     if let Some(store) = open_sqlite(&builder, kind, rest).await? {
-        return join(builder, Arc::new(store.clone()), Some(store)).await;
+        let opened = Opened { sqlite: Some(store.clone()), ..Opened::default() };
+        return join(builder, Arc::new(store), opened).await;
     }
-    drop(builder);
-    let text =
-        format!("{kind:?} with {rest:?} is not a store this build can open; give \"sqlite:PATH\" or \"memory:\"");
+    if matches!(kind, "postgres" | "postgresql") {
+        return open_postgres(builder, url).await;
+    }
+    let text = format!(
+        "{kind:?} with {rest:?} is not a store this build can open; give \"sqlite:PATH\", \"postgres://…\" or \"memory:\""
+    );
     Err(Error::config(text))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(mut builder: Builder, url: &str) -> Result<Onward, Error> {
+    let store = Postgres::open(url, builder.postgres.clone()).await?;
+    // The clocks of machines differ; that of the database is one.
+    builder.clock.get_or_insert_with(|| Arc::new(store.clock()));
+    join(builder, Arc::new(store.clone()), Opened { postgres: Some(store), ..Opened::default() }).await
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "a build with PostgreSQL opens it")]
+async fn open_postgres(builder: Builder, _: &str) -> Result<Onward, Error> {
+    drop(builder);
+    Err(Error::config("this build has no store on PostgreSQL: enable the feature \"postgres\" of onward"))
 }
 
 #[cfg(feature = "sqlite")]
@@ -127,7 +162,7 @@ async fn open_sqlite(builder: &Builder, kind: &str, rest: &str) -> Result<Option
 }
 
 /// Joins an open store.
-pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, sqlite: Option<Sqlite>) -> Result<Onward, Error> {
+pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened) -> Result<Onward, Error> {
     let encrypted = !builder.encryption.is_empty();
     let sealer = encrypted.then(|| Sealer::try_new(builder.encryption).map(Arc::new)).transpose()?;
     let store = match &sealer {
@@ -136,19 +171,15 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, sqlite: Option
     };
     let keys = token_keys(&*store, builder.token_keys, builder.forget_kept_key).await?;
     let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
-    let scheduler = Scheduler::new(
-        Arc::clone(&store),
-        Arc::clone(&builder.clock),
-        Arc::clone(&hub),
-        tasks.clone(),
-        builder.scheduler,
-    );
+    let clock = builder.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+    let scheduler =
+        Scheduler::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&hub), tasks.clone(), builder.scheduler);
     scheduler.join().await?;
     Ok(Onward(Arc::new(Shared {
         store,
-        sqlite,
+        opened,
         sealer,
-        clock: builder.clock,
+        clock,
         hub,
         scheduler,
         tasks,
@@ -255,7 +286,8 @@ impl Shared {
 // ===== impl Onward =====
 
 impl Onward {
-    /// Opens an app with default options: `sqlite:PATH` for a file, `memory:` for a store that ends with the process.
+    /// Opens an app with default options: `sqlite:PATH` for a file, `postgres://…` (feature `postgres`) for a database
+    /// that any number of nodes share, `memory:` for a store that ends with the process.
     ///
     /// # Errors
     /// An unknown kind of store, or one that cannot be opened: in use by another process, damaged, or written by a
@@ -313,8 +345,12 @@ impl Onward {
         let left = self.0.tasks.drain(grace).await;
         let gone = self.0.scheduler.leave().await;
         #[cfg(feature = "sqlite")]
-        if let Some(sqlite) = &self.0.sqlite {
+        if let Some(sqlite) = &self.0.opened.sqlite {
             sqlite.close().await;
+        }
+        #[cfg(feature = "postgres")]
+        if let Some(postgres) = &self.0.opened.postgres {
+            postgres.close().await;
         }
         match (left, gone) {
             (0, Ok(())) => Ok(()),
@@ -341,7 +377,20 @@ impl Onward {
     /// ```
     #[cfg(feature = "sqlite")]
     pub fn sqlite(&self) -> Option<&onward_sqlite::SqliteStore> {
-        self.0.sqlite.as_ref()
+        self.0.opened.sqlite.as_ref()
+    }
+
+    /// The PostgreSQL store behind the app, where it is one.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), onward::Error> {
+    /// let onward = onward::Onward::open("postgres://app@localhost/app").await?;
+    /// assert!(onward.postgres().is_some());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&self) -> Option<&onward_postgres::PostgresStore> {
+        self.0.opened.postgres.as_ref()
     }
 }
 

@@ -8,13 +8,13 @@ mod run;
 mod signal;
 mod sleep;
 mod stream;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transaction;
 mod view;
 
 #[cfg(feature = "fetch")]
 pub use self::fetch::Fetch;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::transaction::Transaction;
 pub use self::{
     event::{Event, SendEvent, WaitForEvent},

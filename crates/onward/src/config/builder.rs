@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use onward_core::{Clock, IntoDuration, Store};
 use onward_protocol::token::TokenKey;
-use onward_scheduler::{Config as SchedulerConfig, ParkingLimits, SystemClock};
+use onward_scheduler::{Config as SchedulerConfig, ParkingLimits};
 
-use crate::{Error, Onward, Options, seal::EncryptionKey};
+use crate::{Error, Onward, Options, onward::Opened, seal::EncryptionKey};
 
 /// Whether a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,11 +35,14 @@ pub enum Durability {
 pub struct Builder {
     pub(crate) defaults: Options,
     pub(crate) durability: Durability,
-    pub(crate) clock: Arc<dyn Clock>,
+    /// `None`: the machine's, or the database's where nodes share it.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) parking: ParkingLimits,
     #[cfg(feature = "sqlite")]
     pub(crate) sqlite: onward_sqlite::Options,
+    #[cfg(feature = "postgres")]
+    pub(crate) postgres: onward_postgres::Options,
     pub(crate) token_keys: Vec<TokenKey>,
     pub(crate) forget_kept_key: bool,
     pub(crate) token_lifetime: Duration,
@@ -55,11 +58,13 @@ impl Default for Builder {
         Self {
             defaults: Options::default(),
             durability: Durability::default(),
-            clock: Arc::new(SystemClock::default()),
+            clock: None,
             scheduler: SchedulerConfig::default(),
             parking: ParkingLimits::default(),
             #[cfg(feature = "sqlite")]
             sqlite: onward_sqlite::Options::default(),
+            #[cfg(feature = "postgres")]
+            postgres: onward_postgres::Options::default(),
             token_keys: Vec::new(),
             forget_kept_key: false,
             token_lifetime: Duration::from_secs(7 * 24 * 3600),
@@ -98,9 +103,23 @@ impl Builder {
         self
     }
 
-    /// Where time comes from; tests give a manual clock. Default: the machine's.
+    /// How a PostgreSQL store is opened: its connections, password, encryption, queue, and how long the database may
+    /// take.
+    ///
+    /// ```
+    /// # use onward::{Onward, PostgresOptions};
+    /// let builder = Onward::builder().postgres_options(PostgresOptions::new().connections(16));
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres_options(mut self, options: onward_postgres::Options) -> Self {
+        self.postgres = options;
+        self
+    }
+
+    /// Where time comes from; tests give a manual clock. Default: the machine's; on PostgreSQL, where nodes share
+    /// runs, the database's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -201,8 +220,8 @@ impl Builder {
         self
     }
 
-    /// Opens the store that a URL names and joins it: `sqlite:PATH`, or `memory:` for a store that ends with the
-    /// process.
+    /// Opens the store that a URL names and joins it: `sqlite:PATH`, `postgres://…` (feature `postgres`), or `memory:`
+    /// for a store that ends with the process.
     ///
     /// # Errors
     /// An option outside its limits, an unknown kind of store, or a store that cannot be opened (in use by another
@@ -215,7 +234,7 @@ impl Builder {
     /// Joins a store that is open already: one of `onward-testing`, say.
     pub async fn store(self, store: Arc<dyn Store>) -> Result<Onward, Error> {
         self.check()?;
-        crate::onward::join(self, store, None).await
+        crate::onward::join(self, store, Opened::default()).await
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -142,7 +142,7 @@ impl StreamState {
 }
 
 /// What transactional steps need: a place that is given away before it is known what they say.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl StreamState {
     /// A place for what a transactional step will say, if it says anything.
     pub(super) fn reserve(&mut self) -> Option<Place> {

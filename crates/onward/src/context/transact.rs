@@ -6,19 +6,35 @@
 
 use super::{Ack, Arc, Context, StepError, StepKey, Written};
 use onward_core::{
-    Attempt, Draw, Payload, RetryPolicy, Seq,
+    Attempt, BoxFuture, Draw, Payload, RetryPolicy, Seq, StoreError,
     journal::{Change, Entry},
     run::machine::{FailedAttempt, Next},
     step::{StepId, StepKind},
-    store::{Checkpoint, Checkpointed},
+    store::{Checkpoint, Checkpointed, Lease},
     stream::{Frame, FrameKind, Place},
 };
-use onward_sqlite::{TransactError, rusqlite::Connection};
 use tokio::sync::oneshot;
 
 use crate::{context::Halt, error::ErrorKind};
 
-type Answer = Result<(Checkpointed, Payload), TransactError<StepError>>;
+/// What a store makes of a transaction.
+pub(crate) type Answer = Result<(Checkpointed, Payload), Undone>;
+
+/// Why nothing of a transaction was written.
+pub(crate) enum Undone {
+    /// The store refused it.
+    Store(StoreError),
+    /// The user's code gave this error.
+    Work(StepError),
+    /// The user's code panicked with this message.
+    Panicked(String),
+}
+
+/// What a store needs to commit a step with its writes: the lease, and the checkpoint that its output makes.
+pub(crate) struct Transacting {
+    pub(crate) lease: Lease,
+    pub(crate) checkpoint: Box<dyn FnOnce(&Payload) -> Checkpoint + Send>,
+}
 
 /// A transaction that is being decided.
 struct Deciding {
@@ -38,11 +54,8 @@ impl Context {
         (key, id): (StepKey, StepId),
         attempt: Attempt,
         policy: RetryPolicy,
-        work: impl FnOnce(&Connection) -> Result<Payload, StepError> + Send + 'static,
+        run: impl FnOnce(Transacting) -> BoxFuture<'static, Answer>,
     ) -> Result<Next, StepError> {
-        let Some(sqlite) = self.shared.sqlite.clone() else {
-            return Err(StepError::new(ErrorKind::Invalid, "a transactional step needs an app on SQLite", false));
-        };
         let begun = loop {
             self.ungated().await;
             let now = self.now();
@@ -63,8 +76,7 @@ impl Context {
         let unjoined = || StepError::new(ErrorKind::Invalid, "the app is not joined to its store", false);
         let (lease, seq, place) = begun.ok_or_else(unjoined)?;
         let (sealer, now, step) = (self.shared.sealer.clone(), self.now(), id.clone());
-        let answer = sqlite.transact(lease, move |connection| {
-            let output = work(connection)?;
+        let checkpoint = move |output: &Payload| {
             let mut checkpoint = Checkpoint::new(lease, now);
             let change = Change::Succeeded { attempt, output: output.clone() };
             let commit = |place| Frame { place, step: Some(key), kind: FrameKind::Commit };
@@ -73,8 +85,9 @@ impl Context {
             if let Some(sealer) = sealer {
                 sealer.seal_checkpoint(&mut checkpoint);
             }
-            Ok::<_, StepError>((checkpoint, output))
-        });
+            checkpoint
+        };
+        let answer = run(Transacting { lease, checkpoint: Box::new(checkpoint) });
         let (decided, next) = oneshot::channel();
         let this = Arc::clone(self);
         let deciding = Deciding { key, id, seq, attempt, policy, place };
@@ -108,16 +121,15 @@ impl Context {
                 }
                 Some(Next::Recorded)
             }
-            Err(TransactError::Work(error)) => Some(self.undone(&mut state, deciding, &error)),
-            Err(TransactError::Panicked(text)) => {
+            Err(Undone::Work(error)) => Some(self.undone(&mut state, deciding, &error)),
+            Err(Undone::Panicked(text)) => {
                 let error = StepError::new(ErrorKind::Panic, text, true);
                 Some(self.undone(&mut state, deciding, &error))
             }
-            Err(TransactError::Store(error)) => {
+            Err(Undone::Store(error)) => {
                 state.halted = Some(Halt::of(error));
                 None
             }
-            Err(_) => None,
         };
         if next.is_some() {
             for (checkpoint, key) in waiting {
