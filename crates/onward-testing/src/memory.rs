@@ -4,11 +4,12 @@ mod checkpoint;
 mod claim;
 mod control;
 mod deliver;
+mod processes;
 mod state;
 
 use std::{
     fmt,
-    future::ready,
+    future::{pending, ready},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,17 +18,24 @@ use onward_core::{
     BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
     event::Event,
     run::RunRecord,
-    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    store::{
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Watched,
+        Woken,
+    },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
 
-use self::state::State;
+use self::{
+    processes::{Listener, Processes, listen},
+    state::State,
+};
 
 /// A [`Store`] in memory: the plainest one that keeps the contract.
 ///
 /// Other stores are compared with it, so it is written to be read, not to be fast: some calls look at every run.
-/// It belongs to one process, so a node that joins is the only one and takes over all runs.
+/// It belongs to one process, so a node that joins is the only one and takes over all runs; unless it is made to be
+/// [shared](Self::shared).
 ///
 /// Clones share what is stored; [`snapshot`](Self::snapshot) copies it. A call does its work before it returns, and
 /// its future is ready at once.
@@ -53,6 +61,8 @@ use self::state::State;
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
+    /// Where several processes share it: all of them, and this one.
+    processes: Option<(Arc<Processes>, Listener)>,
 }
 
 impl MemoryStore {
@@ -61,11 +71,55 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// An empty store that several processes share: each can be a node, and one is gone when it leaves or when its
+    /// lease has ended. For tests of several nodes in one process.
+    ///
+    /// This and its clones are the first process; see [`another`](Self::another).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use onward_core::{Store, Timestamp};
+    /// use onward_testing::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), onward_core::StoreError> {
+    /// let (one, now, lease) = (MemoryStore::shared(), Timestamp::EPOCH, Duration::from_secs(10));
+    /// let two = one.another();
+    /// let node = one.join(now, lease).await?;
+    /// two.join(now, lease).await?;
+    /// assert!(one.heartbeat(node, now, lease).await.is_ok(), "it is still here");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shared() -> Self {
+        let (store, processes) = (Self::new(), Arc::new(Processes::default()));
+        store.state().is_shared = true;
+        let listener = processes.join();
+        Self { processes: Some((processes, listener)), ..store }
+    }
+
+    /// The same store as another process has it open: what is done by one is news to the other.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let processes = self.processes.as_ref().map(|(processes, _)| (Arc::clone(processes), processes.join()));
+        Self { state: Arc::clone(&self.state), processes }
+    }
+
+    /// The same store as another process has it open that hears no news: as with a database that has none to give.
+    #[must_use]
+    pub fn another_without_news(&self) -> Self {
+        let processes = self.processes.as_ref().map(|(processes, _)| (Arc::clone(processes), Listener::default()));
+        Self { state: Arc::clone(&self.state), processes }
+    }
+
     /// Another store with all that this one holds now; what happens to one does not touch the other.
     ///
     /// It is what would be on disk if the process died now.
     pub fn snapshot(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(self.state().clone())) }
+        let mut state = self.state().clone();
+        state.is_shared = false;
+        Self { state: Arc::new(Mutex::new(state)), processes: None }
     }
 
     /// Every run with its journal, sorted by id: for looking at in a test.
@@ -82,7 +136,12 @@ impl MemoryStore {
         &self,
         work: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        let answer = work(&mut self.state());
+        let mut state = self.state();
+        let before = self.processes.is_some().then(|| state.standings());
+        let answer = work(&mut state);
+        if let (Some((processes, own)), Some(before)) = (&self.processes, before) {
+            processes.tell(own, &state.news_since(&before));
+        }
         Box::pin(ready(answer))
     }
 }
@@ -94,12 +153,12 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn join(&self, now: Timestamp, _lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>> {
-        self.call(|state| Ok(state.join(now)))
+    fn join(&self, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>> {
+        self.call(|state| Ok(state.join(now, lease)))
     }
 
-    fn heartbeat(&self, node: NodeId, _now: Timestamp, _lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.call(|state| state.check_node(node))
+    fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(|state| state.heartbeat(node, now, lease))
     }
 
     fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -202,6 +261,21 @@ impl Store for MemoryStore {
 
     fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
         self.call(|state| Ok(state.registrations.clone().into_iter().collect()))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    fn news(&self) -> BoxFuture<'static, Vec<News>> {
+        match &self.processes {
+            Some((_, own)) => listen(Arc::clone(own)),
+            None => Box::pin(pending()),
+        }
+    }
+
+    fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
+        self.call(move |state| Ok(state.look(&watched)))
     }
 }
 

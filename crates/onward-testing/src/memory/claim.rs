@@ -1,5 +1,7 @@
 //! Nodes come and go, and claim what is due.
 
+use std::time::Duration;
+
 use onward_core::{
     NodeId, RunId, StoreError, Timestamp,
     run::{RunRecord, Status},
@@ -9,24 +11,37 @@ use onward_core::{
 use super::state::{Run, State};
 
 impl State {
-    /// Makes the newest node. One process owns the store, so every other node is gone.
-    pub(super) fn join(&mut self, now: Timestamp) -> NodeId {
-        self.suspend_all(now);
+    /// Makes a node. Where one process owns the store, every other node is gone; else those whose lease has ended.
+    pub(super) fn join(&mut self, now: Timestamp, lease: Duration) -> NodeId {
+        let gone: Vec<NodeId> = self.nodes.keys().copied().filter(|node| self.is_gone(*node, now)).collect();
+        for node in gone {
+            self.leave(node, now);
+        }
         self.nodes_joined += 1;
         let node = NodeId(self.nodes_joined);
-        self.node = Some(node);
+        self.nodes.insert(node, now.after(lease));
         node
     }
 
-    pub(super) fn leave(&mut self, node: NodeId, now: Timestamp) {
-        if self.node == Some(node) {
-            self.suspend_all(now);
-            self.node = None;
-        }
+    fn is_gone(&self, node: NodeId, now: Timestamp) -> bool {
+        !self.is_shared || self.nodes.get(&node).is_none_or(|ends_at| *ends_at < now)
     }
 
-    fn suspend_all(&mut self, now: Timestamp) {
-        for run in self.runs.values_mut().filter(|run| run.record.status == Status::Running) {
+    pub(super) fn heartbeat(&mut self, node: NodeId, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
+        self.check_node(node)?;
+        self.nodes.insert(node, now.after(lease));
+        if self.is_shared {
+            let gone: Vec<NodeId> = self.nodes.keys().copied().filter(|node| self.is_gone(*node, now)).collect();
+            for node in gone {
+                self.leave(node, now);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, node: NodeId, now: Timestamp) {
+        self.nodes.remove(&node);
+        for run in self.runs.values_mut().filter(|run| run.record.node == Some(node)) {
             run.suspend(now);
         }
     }

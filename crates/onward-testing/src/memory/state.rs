@@ -15,8 +15,10 @@ use onward_core::{
 /// All that is stored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    /// The newest node, while it is here.
-    pub(super) node: Option<NodeId>,
+    /// Whether several processes share it.
+    pub(super) is_shared: bool,
+    /// The nodes that are here, and when their leases end.
+    pub(super) nodes: BTreeMap<NodeId, Timestamp>,
     /// How many nodes have joined: the id of the newest.
     pub(super) nodes_joined: u64,
     pub(super) runs: BTreeMap<RunId, Run>,
@@ -67,9 +69,9 @@ impl Run {
 }
 
 impl State {
-    /// Fails unless this is the node that is here.
+    /// Fails unless this is a node that is here.
     pub(super) fn check_node(&self, node: NodeId) -> Result<(), StoreError> {
-        if self.node == Some(node) { Ok(()) } else { Err(StoreError::LeaseLost) }
+        if self.nodes.contains_key(&node) { Ok(()) } else { Err(StoreError::LeaseLost) }
     }
 
     /// Fails where the key of a run to be made belongs to another.
