@@ -11,12 +11,13 @@ use std::{
 use onward_core::{
     RunId,
     run::Outcome,
+    store::Watched,
     stream::{Frame, Place},
 };
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::live::{Live, Seen};
+use crate::live::{Known, Live, Seen};
 
 /// How many locks the runs are spread over.
 const SHARDS: usize = 16;
@@ -41,6 +42,18 @@ struct Shard {
     streams: BTreeMap<RunId, (Arc<Live>, usize)>,
 }
 
+impl Shard {
+    /// Whether somebody here waits to hear of a run that is not executed here.
+    fn is_watched_from_afar(&self, run_id: RunId) -> bool {
+        !self.attached.contains_key(&run_id)
+            && (self.watched.contains_key(&run_id) || self.streams.contains_key(&run_id))
+    }
+}
+
+/// Which executions are meant: those that were attached when this was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until(u64);
+
 /// The meeting point of a process. It calls nobody while it holds a lock of its own.
 ///
 /// # Example
@@ -64,6 +77,8 @@ struct Shard {
 pub struct Hub {
     shards: [Mutex<Shard>; SHARDS],
     generation: AtomicU64,
+    /// Somebody waits to hear of a run that is not executed here.
+    afar: Notify,
 }
 
 impl std::fmt::Debug for Hub {
@@ -88,7 +103,10 @@ impl Hub {
         let (telling, watchers) =
             shard.watched.entry(run_id).or_insert_with(|| (Arc::new(watch::Sender::new(None)), 0));
         *watchers += 1;
-        Watch { hub: Arc::clone(self), run_id, receiver: telling.subscribe(), telling: Arc::clone(telling) }
+        let (receiver, telling) = (telling.subscribe(), Arc::clone(telling));
+        self.notify_afar(&shard, run_id);
+        drop(shard);
+        Watch { hub: Arc::clone(self), run_id, receiver, telling }
     }
 
     /// Gives a run's outcome to all who watch. Who comes later does not get it: a failed run that is retried gets
@@ -112,7 +130,11 @@ impl Hub {
         let mut shard = self.shard(run_id).lock();
         let (live, readers) = shard.streams.entry(run_id).or_default();
         *readers += 1;
-        Reading { hub: Arc::clone(self), run_id, changed: live.subscribe(), live: Arc::clone(live) }
+        let (changed, live) = (live.subscribe(), Arc::clone(live));
+        let hints = live.hints();
+        self.notify_afar(&shard, run_id);
+        drop(shard);
+        Reading { hub: Arc::clone(self), run_id, changed, live, hints }
     }
 
     /// Tells who reads a run's stream of frames that are durable. They come in order.
@@ -120,6 +142,73 @@ impl Hub {
         let live = self.shard(run_id).lock().streams.get(&run_id).map(|(live, _)| Arc::clone(live));
         if let Some(live) = live {
             live.publish(frames);
+        }
+    }
+
+    /// Tells who reads a run's stream that the store has more of it than was published here.
+    pub fn hint(&self, run_id: RunId) {
+        let live = self.shard(run_id).lock().streams.get(&run_id).map(|(live, _)| Arc::clone(live));
+        if let Some(live) = live {
+            live.hint();
+        }
+    }
+
+    // ===== what other processes do =====
+
+    /// Whether somebody here waits for a run's outcome.
+    pub(crate) fn is_watched(&self, run_id: RunId) -> bool {
+        self.shard(run_id).lock().watched.contains_key(&run_id)
+    }
+
+    /// Whether somebody here reads a run's stream.
+    pub(crate) fn is_read(&self, run_id: RunId) -> bool {
+        self.shard(run_id).lock().streams.contains_key(&run_id)
+    }
+
+    /// The runs that somebody here waits to hear of and that are not executed here.
+    pub(crate) fn watched_from_afar(&self) -> Vec<Watched> {
+        let mut all = BTreeMap::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            all.extend(shard.watched.keys().map(|run_id| (*run_id, None)));
+            let reading = shard.streams.iter().filter_map(|(run_id, (live, _))| Some((*run_id, live.waits_at()?)));
+            all.extend(reading.map(|(run_id, at)| (run_id, Some(at))));
+            all.retain(|run_id, _| !shard.attached.contains_key(run_id));
+        }
+        all.into_iter().map(|(run_id, streamed)| Watched { run_id, streamed }).collect()
+    }
+
+    /// The runs that are executed here.
+    pub(crate) fn executed(&self) -> Vec<Watched> {
+        let watched = |run_id: &RunId| Watched { run_id: *run_id, streamed: None };
+        self.shards.iter().flat_map(|shard| shard.lock().attached.keys().map(watched).collect::<Vec<_>>()).collect()
+    }
+
+    /// Ends when somebody has begun to wait to hear of a run that is not executed here. **Cancel-safe**.
+    pub(crate) async fn watched_anew(&self) {
+        self.afar.notified().await;
+    }
+
+    fn notify_afar(&self, shard: &Shard, run_id: RunId) {
+        if shard.is_watched_from_afar(run_id) {
+            self.afar.notify_one();
+        }
+    }
+
+    /// Those that are attached now, and none that come later.
+    pub(crate) fn until_now(&self) -> Until {
+        Until(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// Tells a run's execution to stop, unless it came later.
+    pub(crate) fn cancel_until(&self, run_id: RunId, Until(until): Until) {
+        let attached = {
+            let shard = self.shard(run_id).lock();
+            let attached = shard.attached.get(&run_id).filter(|(generation, _)| *generation < until);
+            attached.map(|(_, attached)| Arc::clone(attached))
+        };
+        if let Some(attached) = attached {
+            attached.cancel();
         }
     }
 
@@ -206,19 +295,35 @@ pub struct Reading {
     hub: Arc<Hub>,
     run_id: RunId,
     live: Arc<Live>,
-    changed: watch::Receiver<Place>,
+    changed: watch::Receiver<Known>,
+    /// How many of the hints that there is more have been followed.
+    hints: u64,
 }
 
 impl Reading {
     /// What is known of the stream after a place.
     pub fn after(&self, place: Place) -> Seen {
-        self.live.after(place)
+        match self.live.after(place) {
+            Seen::Nothing if self.hinted().is_some() => Seen::Behind,
+            seen => seen,
+        }
     }
 
-    /// Ends when frames were written since this was last asked. **Cancel-safe**.
-    pub async fn changed(&mut self) {
+    /// Ends when there is more than was known at a place where the reader knew all. **Cancel-safe**.
+    pub async fn changed(&mut self, place: Place) {
+        let _waiting = self.live.wait_at(place);
         // The sender lives as long as the reading.
         let _ = self.changed.changed().await;
+    }
+
+    /// The hints that have not been followed, if there are any.
+    pub(crate) fn hinted(&self) -> Option<u64> {
+        Some(self.live.hints()).filter(|hints| *hints != self.hints)
+    }
+
+    /// Hints have been followed: the store was read after they came.
+    pub(crate) fn followed(&mut self, hints: u64) {
+        self.hints = hints;
     }
 }
 
@@ -247,6 +352,9 @@ impl Drop for AttachGuard {
         let mut shard = self.hub.shard(self.run_id).lock();
         let own = shard.attached.get(&self.run_id).is_some_and(|(generation, _)| *generation == self.generation);
         let gone = own.then(|| shard.attached.remove(&self.run_id));
+        if own {
+            self.hub.notify_afar(&shard, self.run_id);
+        }
         drop(shard);
         drop(gone); // what is attached may take locks of its own as it goes
     }

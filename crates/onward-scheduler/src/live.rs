@@ -15,7 +15,18 @@ const BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Live {
     recent: Mutex<Recent>,
-    last: watch::Sender<Place>,
+    known: watch::Sender<Known>,
+    /// Where the readers are that have read all they know of.
+    waiting: Mutex<Vec<Place>>,
+}
+
+/// What is known of a stream's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The last frame that was published here.
+    last: Place,
+    /// How often it was said that the store has more than was published.
+    hints: u64,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +55,8 @@ fn size(frame: &Frame) -> usize {
 
 impl Default for Live {
     fn default() -> Self {
-        Self { recent: Mutex::default(), last: watch::Sender::new(Place(0)) }
+        let known = Known { last: Place(0), hints: 0 };
+        Self { recent: Mutex::default(), known: watch::Sender::new(known), waiting: Mutex::default() }
     }
 }
 
@@ -70,15 +82,25 @@ impl Live {
             recent.bytes -= size(&gone);
         }
         drop(recent);
-        self.last.send_if_modified(|known| {
-            let newer = last.place > *known;
-            *known = last.place.max(*known);
+        self.known.send_if_modified(|known| {
+            let newer = last.place > known.last;
+            known.last = last.place.max(known.last);
             newer
         });
     }
 
+    /// Another process has written more: the store has it.
+    pub(crate) fn hint(&self) {
+        self.known.send_modify(|known| known.hints += 1);
+    }
+
+    /// How often that was said.
+    pub(crate) fn hints(&self) -> u64 {
+        self.known.borrow().hints
+    }
+
     pub(crate) fn after(&self, place: Place) -> Seen {
-        if *self.last.borrow() <= place {
+        if self.known.borrow().last <= place {
             return Seen::Nothing;
         }
         let recent = self.recent.lock();
@@ -87,8 +109,34 @@ impl Live {
         if frames.is_empty() { Seen::Behind } else { Seen::Frames(frames) }
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Place> {
-        self.last.subscribe()
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// A reader waits there for more, until the guard is dropped.
+    pub(crate) fn wait_at(&self, place: Place) -> Waiting<'_> {
+        self.waiting.lock().push(place);
+        Waiting { live: self, place }
+    }
+
+    /// The least place at which a reader waits.
+    pub(crate) fn waits_at(&self) -> Option<Place> {
+        self.waiting.lock().iter().min().copied()
+    }
+}
+
+/// A reader that waits.
+pub(crate) struct Waiting<'a> {
+    live: &'a Live,
+    place: Place,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.live.waiting.lock();
+        if let Some(at) = waiting.iter().position(|place| *place == self.place) {
+            waiting.swap_remove(at);
+        }
     }
 }
 
@@ -127,6 +175,21 @@ mod tests {
         live.publish(&[frame(6), frame(8)]);
         assert_eq!(live.after(Place(6)), Seen::Behind);
         assert_eq!(live.after(Place(7)), Seen::Frames(vec![frame(8)]));
+    }
+
+    #[test]
+    fn the_least_place_counts_at_which_a_reader_waits() {
+        let live = Live::default();
+        assert_eq!(live.waits_at(), None);
+        let (far, near) = (live.wait_at(Place(9)), live.wait_at(Place(3)));
+        let again = live.wait_at(Place(3));
+        assert_eq!(live.waits_at(), Some(Place(3)));
+        drop(near);
+        assert_eq!(live.waits_at(), Some(Place(3)), "another waits there");
+        drop(again);
+        assert_eq!(live.waits_at(), Some(Place(9)));
+        drop(far);
+        assert_eq!(live.waits_at(), None);
     }
 
     #[test]

@@ -14,8 +14,11 @@ use crate::{Hub, Reading, Seen, Watch};
 
 /// After how much silence a reader says so: what keeps a connection open.
 const SILENCE_AFTER: Duration = Duration::from_secs(15);
-/// How often the store is looked at in case another process writes the run.
+/// How often a reader looks into the store by itself. What other processes write is told sooner: see
+/// [`Config::look_max`](crate::Config::look_max).
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long a store is left alone that cannot be read now.
+const REST: Duration = Duration::from_secs(1);
 /// How many frames are read at once: what a slow reader costs in memory.
 const PAGE: usize = 256;
 
@@ -119,10 +122,26 @@ impl Reader {
     /// What comes next; `None` after the end, or when the reading is to stop. **Not cancel-safe**: a page that was
     /// being read is lost.
     ///
+    /// A store that is unavailable is waited for: the reader says that it is silent meanwhile.
+    ///
     /// # Errors
     /// [`StoreError::RunNotFound`] where there is no such run, or no longer; a store that cannot be read.
     pub async fn next(&mut self) -> Result<Option<Read>, StoreError> {
-        let read = self.read().await;
+        let read = loop {
+            match self.read().await {
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::debug!(run_id = %self.run_id, error = &*error, "a stream waits for the store");
+                    tokio::select! {
+                        () = tokio::time::sleep(REST) => {}
+                        () = self.stop.cancelled() => break Ok(None),
+                    }
+                    if self.heard.elapsed() >= SILENCE_AFTER {
+                        break Ok(Some(Read::Silence));
+                    }
+                }
+                read => break read,
+            }
+        };
         self.heard = Instant::now();
         read
     }
@@ -187,11 +206,19 @@ impl Reader {
 
     /// Frames that have not been read, if there are any.
     async fn follow(&mut self) -> Result<Option<Vec<Frame>>, StoreError> {
+        let hinted = self.live.hinted();
         let frames = match self.live.after(self.at) {
             Seen::Frames(frames) => frames,
             // Why: what the store has is all there is; nothing may be left out before the response.
             Seen::Nothing if matches!(self.phase, Phase::Following) => return Ok(None),
-            Seen::Nothing | Seen::Behind => self.store.frames(self.run_id, self.at, PAGE).await?,
+            Seen::Nothing | Seen::Behind => {
+                let frames = self.store.frames(self.run_id, self.at, PAGE).await?;
+                // Why only where there are none: a page may not be all.
+                if let Some(hints) = hinted.filter(|_| frames.is_empty()) {
+                    self.live.followed(hints);
+                }
+                frames
+            }
         };
         let Some(last) = frames.last() else { return Ok(None) };
         self.at = last.place;
@@ -208,7 +235,7 @@ impl Reader {
         };
         tokio::select! {
             outcome = self.watch.outcome() => self.phase = Phase::Ending(outcome),
-            () = self.live.changed() => {}
+            () = self.live.changed(self.at) => {}
             () = tokio::time::sleep_until(silence) => return Ok(Waited::Silence),
             () = tokio::time::sleep_until(look) => return self.look_again().await,
             () = self.stop.cancelled() => return Ok(Waited::Stopped),
@@ -218,13 +245,13 @@ impl Reader {
 
     /// Looks in the store whether the run has ended, or has streamed more, without a word here.
     async fn look_again(&mut self) -> Result<Waited, StoreError> {
-        self.looked = Some(Instant::now());
         let record = self.store.run(self.run_id).await?.ok_or(StoreError::RunNotFound)?;
         if let Some(outcome) = record.outcome {
             self.phase = Phase::Ending(Arc::new(outcome));
         } else if !self.store.frames(self.run_id, self.at, 1).await?.is_empty() {
             self.phase = Phase::behind();
         }
+        self.looked = Some(Instant::now());
         Ok(Waited::Again)
     }
 }

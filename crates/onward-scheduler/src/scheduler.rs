@@ -3,6 +3,8 @@
 mod backoff;
 mod claims;
 mod config;
+mod elsewhere;
+mod release;
 mod stats;
 mod upkeep;
 
@@ -24,10 +26,13 @@ use onward_core::{
     store::{Endpoints, Lease, Woken},
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::stats::Meter;
+use self::{release::Releases, stats::Meter};
 use crate::{Hub, TaskSet};
 
 /// What can go on with a run: handlers in this process, or endpoints behind HTTP.
@@ -47,7 +52,13 @@ pub struct Scheduler {
     hub: Arc<Hub>,
     tasks: TaskSet,
     config: Config,
+    /// Whether other processes may write to the store, too.
+    is_shared: bool,
     node: Mutex<Option<NodeId>>,
+    /// When the lease of the node was asked for that it has: by the upkeep's time, from the beginning.
+    renewed_at: Mutex<Duration>,
+    /// When that time began.
+    began: (Instant, Timestamp),
     /// Held while the node changes.
     joining: tokio::sync::Mutex<()>,
     started: AtomicBool,
@@ -64,6 +75,9 @@ pub struct Scheduler {
     /// The earliest time at which something is known to become due.
     hint: Mutex<Timestamp>,
     slots: Arc<Semaphore>,
+    releases: Releases,
+    /// The store's news are the first to tell what happens elsewhere.
+    news_are_first: AtomicBool,
     meter: Meter,
 }
 
@@ -84,7 +98,13 @@ impl Scheduler {
     ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(config.resumes_max.min(Semaphore::MAX_PERMITS)));
         let stop = tasks.shutdown_token().child_token();
+        let began = (Instant::now(), clock.now());
         Arc::new(Self {
+            is_shared: store.is_shared(),
+            renewed_at: Mutex::default(),
+            began,
+            releases: Releases::default(),
+            news_are_first: AtomicBool::new(false),
             store,
             clock,
             hub,
@@ -111,8 +131,10 @@ impl Scheduler {
     }
 
     async fn join_as_new(&self) -> Result<NodeId, StoreError> {
+        let begun = self.upkeep_now();
         let node = self.store.join(self.clock.now(), self.config.lease).await?;
         *self.node.lock() = Some(node);
+        self.renewed(node, begun);
         self.due.notify_one(); // runs of nodes that are gone are due now
         Ok(node)
     }
@@ -124,14 +146,47 @@ impl Scheduler {
             return Ok(());
         }
         if let Some(node) = lost {
-            tracing::error!(node = node.0, "this node lost its lease: its runs are others' now");
-            // Why first: no run is started any more under a lease that is void.
-            *self.node.lock() = None;
-            self.hub.cancel_all();
+            self.give_up(node, "this node lost its lease: its runs are others' now");
         }
         let node = self.join_as_new().await?;
         tracing::info!(node = node.0, "joined anew");
         Ok(())
+    }
+
+    /// Stops whatever goes on here as a node that has no lease any more.
+    fn give_up(&self, node: NodeId, why: &'static str) {
+        tracing::error!(node = node.0, "{why}");
+        // Why first: no run is started any more under a lease that is void.
+        *self.node.lock() = None;
+        self.hub.cancel_all();
+    }
+
+    /// A lease that was asked for at a time has been given.
+    fn renewed(&self, node: NodeId, begun: Duration) {
+        if self.node() == Some(node) {
+            let mut renewed_at = self.renewed_at.lock();
+            *renewed_at = begun.max(*renewed_at);
+        }
+    }
+
+    /// How long the lease lasts: by a clock that nobody sets, and from before the store was asked, so that it is never
+    /// longer than the store takes it for.
+    fn lease_left(&self) -> Duration {
+        (*self.renewed_at.lock() + self.config.lease).saturating_sub(self.upkeep_now())
+    }
+
+    /// The time of the upkeep, from when the scheduler was made.
+    fn upkeep_now(&self) -> Duration {
+        match self.config.upkeep {
+            Upkeep::ByProcess => self.began.0.elapsed(),
+            Upkeep::ByClock => self.clock.now().since(self.began.1),
+        }
+    }
+
+    /// Whether runs can be begun: this process is a node of its store, and the store has answered it within the length
+    /// of a lease.
+    pub fn is_ready(&self) -> bool {
+        self.node().is_some() && !self.lease_left().is_zero()
     }
 
     /// The node that this process is: from [`join`](Self::join) until it leaves, but for the time between losing its
@@ -141,7 +196,7 @@ impl Scheduler {
     }
 
     /// Starts the loops, once. They end with [`shutdown`](Self::shutdown); those that claim and sweep also with
-    /// [`TaskSet::drain`], while the heartbeat goes on until the node has left.
+    /// [`TaskSet::drain`], while the heartbeat, and hearing of what other processes do, go on until the node has left.
     pub fn start(self: &Arc<Self>, resume: Arc<dyn Resume>) {
         if self.started.swap(true, Ordering::AcqRel) {
             return;
@@ -149,9 +204,14 @@ impl Scheduler {
         self.tasks.spawn("claims", self.loops.track_future(Arc::clone(self).claims(resume)));
         self.tasks.spawn("sweep", self.loops.track_future(Arc::clone(self).sweep()));
         self.tasks.spawn_beside("heartbeat", Arc::clone(self).heartbeat());
+        if self.is_shared {
+            self.tasks.spawn_beside("news", Arc::clone(self).news());
+            self.tasks.spawn_beside("look", Arc::clone(self).looks());
+        }
     }
 
-    /// Routes what a store call woke: a due run to the claim loop, a delivery to the run's execution.
+    /// Routes what a store call woke: a due run to the claim loop, a delivery to the run's execution. Those of other
+    /// nodes hear from the store.
     pub fn woken(&self, woken: &[Woken]) {
         let own = self.node();
         for each in woken {
@@ -193,6 +253,8 @@ impl Scheduler {
         self.left.cancel();
         let _joining = self.joining.lock().await;
         let node = self.node.lock().take();
+        // Why before: what is under way still must not go on beside whoever claims its run.
+        self.hub.cancel_all();
         match node {
             Some(node) => self.store.leave(node, self.clock.now()).await,
             None => Ok(()),

@@ -4,7 +4,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use onward_core::{
     EndpointId, StoreError, Timestamp,
-    store::{Checkpoint, ClaimRequest, Claims, Lease, Then},
+    store::{ClaimRequest, Claims, Lease},
 };
 
 use super::{Resume, Scheduler, backoff::Backoff};
@@ -108,6 +108,10 @@ impl Scheduler {
             }
             answer => answer?,
         };
+        if self.node() != Some(node) {
+            // Why none is resumed: the lease ended meanwhile, and so did those. They are due again for whoever looks.
+            return Ok(Seen { next_due_at: expected, again_at: None });
+        }
         let handed_out = self.clock.now();
         if !leases.is_empty() && expected <= handed_out {
             self.meter.late(handed_out.since(expected));
@@ -135,30 +139,9 @@ impl Scheduler {
             drop(slot);
             if let Err(Panicked) = resumed {
                 tracing::error!(run_id = %lease.run_id, "resuming a run panicked");
-                tokio::select! {
-                    () = this.stop.cancelled() => {}
-                    () = this.give_back(lease) => {}
-                }
+                this.release(lease, PANIC_PAUSE);
             }
         });
-    }
-
-    async fn give_back(&self, lease: Lease) {
-        let mut backoff = Backoff::default();
-        loop {
-            let now = self.clock.now();
-            let due_at = now.after(PANIC_PAUSE);
-            let mut checkpoint = Checkpoint::new(lease, now);
-            checkpoint.then = Then::Suspend { due_at };
-            match self.store.checkpoint(checkpoint).await {
-                Ok(done) => {
-                    self.woken(&done.woken);
-                    return self.due_at(due_at);
-                }
-                Err(StoreError::Unavailable(_)) => self.sleep(backoff.pause()).await,
-                Err(_) => return, // it has ended, or is another's
-            }
-        }
     }
 
     /// Waits until a time, an earlier one that is hinted at meanwhile, a notification, or the next poll.

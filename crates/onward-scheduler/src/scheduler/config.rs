@@ -20,6 +20,13 @@ pub enum Upkeep {
 pub struct Config {
     /// How long a node that is not heard of keeps its runs.
     pub lease: Duration,
+    /// In a store that several processes share: how often a node renews its lease, looks for nodes that are gone, and
+    /// claims whatever it has heard. A third of the lease where that is shorter.
+    ///
+    /// So the runs of a node that died are taken over at most `lease + heartbeat_max` after that, and a claim later;
+    /// and where the store's notifications are lost, or there are none, a fact for a run on another node is as late.
+    /// It costs each node a small write and a small read each time.
+    pub heartbeat_max: Duration,
     /// How many runs are resumed at once. Parked ones do not count.
     pub resumes_max: usize,
     /// How many runs one claim takes.
@@ -30,8 +37,18 @@ pub struct Config {
     pub sweep_batch: usize,
     /// How long events are kept for waits that look back.
     pub event_retention: Duration,
-    /// How long a due run or a delivery may go unnoticed if every notification is lost.
+    /// How long a due run or a delivery may go unnoticed if every notification is lost; in a store that several
+    /// processes share, also how long a run goes on here that was ended elsewhere.
     pub poll_max: Duration,
+    /// In a store that several processes share: how soon it is looked whether a run that somebody here waits for has
+    /// ended or streamed elsewhere. While nothing has, the time doubles to `look_max`.
+    ///
+    /// This is what a database without notifications costs: a read each time, for all such runs together, and none
+    /// while there are none. Where the store's [news](onward_core::Store::news) are the first to tell, it is only
+    /// looked each `look_max`.
+    pub look_min: Duration,
+    /// The longest time between two such looks: how late somebody hears of the end of a run if notifications are lost.
+    pub look_max: Duration,
     /// By which time the lease, the sweep and the poll go.
     pub upkeep: Upkeep,
 }
@@ -40,12 +57,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(10),
+            heartbeat_max: Duration::from_millis(500),
             resumes_max: 1_024,
             claim_batch: 256,
             sweep_every: Duration::from_secs(60),
             sweep_batch: 500,
             event_retention: Duration::from_secs(7 * 24 * 3600),
             poll_max: Duration::from_secs(5),
+            look_min: Duration::from_millis(50),
+            look_max: Duration::from_secs(1),
             upkeep: Upkeep::default(),
         }
     }
@@ -61,12 +81,15 @@ impl Config {
     pub fn check(&self) -> Result<(), InvalidConfig> {
         for (wrong, text) in [
             (self.lease < Duration::from_millis(100), "lease must be 100 ms or more"),
+            (self.heartbeat_max.is_zero(), "heartbeat_max must not be zero"),
             (self.resumes_max == 0, "resumes_max must not be zero"),
             (self.resumes_max > Semaphore::MAX_PERMITS, "resumes_max is too large"),
             (self.claim_batch == 0, "claim_batch must not be zero"),
             (self.sweep_every.is_zero(), "sweep_every must not be zero"),
             (self.sweep_batch == 0, "sweep_batch must not be zero"),
             (self.poll_max.is_zero(), "poll_max must not be zero"),
+            (self.look_min.is_zero(), "look_min must not be zero"),
+            (self.look_max < self.look_min, "look_max must not be less than look_min"),
         ] {
             if wrong {
                 return Err(InvalidConfig(text));

@@ -1,6 +1,6 @@
 //! The slow loops: the node's lease, and what is past its retention.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use onward_core::{StoreError, Timestamp};
 use tokio::time::Instant;
@@ -17,12 +17,15 @@ impl Scheduler {
         tokio::select! {
             biased;
             () = self.left.cancelled() => {}
+            // Why first: after the process was stopped for long, nothing else is done as the node that it was.
+            () = self.fence_forever() => {}
             () = self.renew_forever() => {}
         }
     }
 
     async fn renew_forever(&self) {
-        let every = self.config.lease / 3;
+        let third = self.config.lease / 3;
+        let every = if self.is_shared { third.min(self.config.heartbeat_max) } else { third };
         let mut backoff = Backoff::default();
         let mut pause = every;
         loop {
@@ -30,6 +33,10 @@ impl Scheduler {
             pause = match self.renew().await {
                 Ok(()) => {
                     backoff.reset();
+                    if self.is_shared {
+                        // Why: nodes may have been found that are gone, and hints from others may have been lost.
+                        self.due.notify_one();
+                    }
                     every
                 }
                 Err(error) => {
@@ -40,12 +47,49 @@ impl Scheduler {
         }
     }
 
-    /// Renews the lease, or joins anew where it is lost.
+    /// Renews the lease, or joins anew where it is lost. A store that does not answer is not waited for past the end
+    /// of the lease.
     async fn renew(&self) -> Result<(), StoreError> {
-        let Some(node) = self.node() else { return self.rejoin(None).await };
-        match self.store.heartbeat(node, self.clock.now(), self.config.lease).await {
-            Err(StoreError::LeaseLost) => self.rejoin(Some(node)).await,
-            answer => answer,
+        let begun = self.upkeep_now();
+        let answer = async {
+            let Some(node) = self.node() else { return self.rejoin(None).await };
+            match self.store.heartbeat(node, self.clock.now(), self.config.lease).await {
+                Err(StoreError::LeaseLost) => self.rejoin(Some(node)).await,
+                Ok(()) => {
+                    self.renewed(node, begun);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        };
+        tokio::select! {
+            answer = answer => answer,
+            () = self.sleep(self.config.lease) => {
+                Err(StoreError::Unavailable("the store has not answered for the length of a lease".into()))
+            }
+        }
+    }
+
+    /// Gives the node up by itself where its lease has ended unrenewed: cut off from the store, or stopped for long. Its
+    /// runs may be others' then, and what goes on here would be done twice. In a store of one process nobody else can
+    /// have them.
+    async fn fence_forever(&self) {
+        if !self.is_shared {
+            return pending().await;
+        }
+        loop {
+            let left = self.lease_left();
+            if !left.is_zero() {
+                self.sleep(left).await;
+                continue;
+            }
+            if let Some(node) = self.node() {
+                let _joining = self.joining.lock().await;
+                if self.node() == Some(node) && self.lease_left().is_zero() {
+                    self.give_up(node, "this node could not renew its lease: it stops, as its runs may be others'");
+                }
+            }
+            self.sleep(self.config.lease / 10).await;
         }
     }
 
