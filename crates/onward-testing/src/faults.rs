@@ -130,6 +130,7 @@ struct Shared {
     counts: fn(Call) -> bool,
     plan: Mutex<Plan>,
     crashed: AtomicBool,
+    unavailable: AtomicBool,
     activity: AtomicU64,
 }
 
@@ -151,8 +152,13 @@ impl FaultyStore {
     /// Count [`Call::is_fact`] alone where a scheduler runs: how often that keeps house depends on timing, so the
     /// n-th write would not be the same one twice.
     pub fn counting(inner: Arc<dyn Store>, counts: fn(Call) -> bool) -> Self {
-        let shared =
-            Shared { counts, plan: Mutex::default(), crashed: AtomicBool::new(false), activity: AtomicU64::new(0) };
+        let shared = Shared {
+            counts,
+            plan: Mutex::default(),
+            crashed: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
+            activity: AtomicU64::new(0),
+        };
         Self { inner, shared: Arc::new(shared) }
     }
 
@@ -181,6 +187,11 @@ impl FaultyStore {
     /// Crashes now, whatever the count is.
     pub fn crash(&self) {
         self.shared.crashed.store(true, Ordering::Release);
+    }
+
+    /// From now on, or no longer, every call gets [`StoreError::Unavailable`]: an outage.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.shared.unavailable.store(unavailable, Ordering::Release);
     }
 
     /// How often anything was done with the store.
@@ -214,6 +225,9 @@ impl FaultyStore {
             return Box::pin(pending());
         }
         match self.next(call) {
+            _ if self.shared.unavailable.load(Ordering::Acquire) => {
+                Box::pin(std::future::ready(Err(StoreError::Unavailable("an outage was made".into()))))
+            }
             None => {
                 let answer = submit(&*self.inner);
                 Box::pin(UntilCrash { answer, shared: Arc::clone(&self.shared) })

@@ -54,6 +54,7 @@ mod runs;
 mod seal;
 #[cfg(feature = "axum")]
 mod serve;
+mod shared_endpoints;
 mod step;
 mod supervise;
 mod wait;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use onward_core::{
-    BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store, StoreError,
-    store::{Checkpoint, Endpoints, Lease, Then},
+    BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store,
+    store::{Endpoints, Lease},
 };
 use onward_protocol::token::{KeyRing, TokenKey};
 use onward_scheduler::{Hub, Parking, Resume, Scheduler, SystemClock, TaskSet};
@@ -254,32 +254,15 @@ impl Shared {
 
     /// Gives back a run whose checkpoint the store did not write, as soon as the store answers again: it is then
     /// taken up from what was written.
-    pub(crate) fn recover(self: &Arc<Self>, context: &Arc<Context>) {
+    pub(crate) fn recover(&self, context: &Context) {
         if let Some(lease) = context.lease_held() {
             self.release(lease);
         }
     }
 
     /// Releases a lease as soon as the store answers: the run is due at once.
-    pub(crate) fn release(self: &Arc<Self>, lease: Lease) {
-        let shared = Arc::clone(self);
-        self.tasks.spawn("recover", async move {
-            let mut pause = Duration::from_millis(100);
-            loop {
-                let now = shared.clock.now();
-                let mut checkpoint = Checkpoint::new(lease, now);
-                checkpoint.then = Then::Suspend { due_at: now };
-                match shared.store.checkpoint(checkpoint).await {
-                    Ok(done) => return shared.scheduler.woken(&done.woken),
-                    Err(StoreError::LeaseLost | StoreError::RunNotFound) => return,
-                    Err(_) => {}
-                }
-                tokio::select! {
-                    () = shared.clock.sleep_until(now.after(pause)) => pause = (pause * 2).min(Duration::from_secs(5)),
-                    () = shared.tasks.shutdown_token().cancelled() => return,
-                }
-            }
-        });
+    pub(crate) fn release(&self, lease: Lease) {
+        self.scheduler.release(lease, Duration::ZERO);
     }
 }
 
@@ -319,14 +302,16 @@ impl Onward {
     /// ```
     ///
     /// # Errors
-    /// An option of an endpoint outside its limits, or two endpoints with one id: every complaint at once.
-    #[expect(clippy::unused_async, reason = "stores to come may have to be asked before runs are driven")]
+    /// An option of an endpoint outside its limits, or two endpoints with one id: every complaint at once. A store
+    /// that several processes share and that cannot be told of the endpoints.
     pub async fn start(&self) -> Result<(), Error> {
         let complaints = self.0.complaints.lock().join("; ");
         if !complaints.is_empty() {
             return Err(Error::config(complaints));
         }
         if !self.0.started.swap(true, Ordering::AcqRel) {
+            let endpoints: Vec<_> = self.0.endpoints.read().values().cloned().collect();
+            crate::shared_endpoints::tell(&*self.0.store, &endpoints).await?;
             self.0.scheduler.start(Arc::new(Embedded(Arc::clone(&self.0))));
         }
         Ok(())
@@ -357,6 +342,22 @@ impl Onward {
             (0, Err(error)) => Err(error.into()),
             (left, _) => Err(Cause::Drain(left).into()),
         }
+    }
+
+    /// Whether the app can begin runs: it is a node of its store, and the store has answered it of late. For a
+    /// readiness check of a load balancer; requests get a `503` with `Retry-After` while it is not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// onward.start().await?;
+    /// assert!(onward.is_ready());
+    /// onward.shutdown().await?;
+    /// assert!(!onward.is_ready());
+    /// # Ok(()) }
+    /// ```
+    pub fn is_ready(&self) -> bool {
+        !self.0.is_draining() && self.0.scheduler.is_ready()
     }
 
     /// How many runs are parked in memory, and how many executions are under way or parked.

@@ -254,8 +254,12 @@ impl Runs<'_> {
         let failure = record.outcome.filter(|outcome| !outcome.error.is_empty());
         let step = failure.and_then(|outcome| StepError::from_payload(&outcome.error).step_key());
         let now = shared.clock.now();
-        let endpoint = shared.endpoint(record.endpoint.as_str());
-        let timeout_at = endpoint.and_then(|endpoint| endpoint.options.timeout).map(|timeout| now.after(timeout));
+        let timeout = match shared.endpoint(record.endpoint.as_str()) {
+            Some(endpoint) => endpoint.options.timeout,
+            // Another node has it: as long as the run had.
+            None => record.timeout_at.map(|at| at.since(record.created_at)),
+        };
+        let timeout_at = timeout.map(|timeout| now.after(timeout));
         let woken = shared.store.control(run_id, Control::Retry { step, timeout_at }, now).await?;
         shared.scheduler.woken(&woken);
         Ok(())

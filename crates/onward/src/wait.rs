@@ -13,6 +13,7 @@ use onward_protocol::{
     sse::Position,
     token::verify,
 };
+use tokio::time::Instant;
 
 use crate::{
     Cors, Onward,
@@ -25,28 +26,47 @@ use crate::{
 /// The body of the waiting route's answers: bytes, or a run's stream. It does not fail.
 pub type WaitBody = DurableBody<Empty<Bytes>>;
 
-/// A run's outcome, if it comes within a time. Woken, not polled; the store is looked at again now and then in case
-/// another node ended the run. How long a connection is held is the process's own time, not the durable clock's.
+/// A run's outcome, if it comes within a time. Woken, not polled, also where another node ends the run; the store is
+/// looked at again now and then all the same. How long a connection is held is the process's own time, not the durable
+/// clock's.
+///
+/// A store that is unavailable is waited for as well: who waits for a run can do nothing better. Only where it has not
+/// answered once in that time, this fails.
 pub(crate) async fn outcome(
     shared: &Arc<Shared>,
     run_id: RunId,
     wait: Duration,
 ) -> Result<Option<Arc<Outcome>>, StoreError> {
-    const LOOK_EVERY: Duration = Duration::from_secs(5);
+    const LOOK_EVERY: Duration = Duration::from_secs(30);
+    const REST: Duration = Duration::from_secs(1);
     let mut watch = shared.hub.watch(run_id);
-    let until = tokio::time::Instant::now() + wait;
+    let until = Instant::now() + wait;
+    let mut has_answered = false;
     loop {
-        let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
-        if let Some(outcome) = record.outcome {
-            return Ok(Some(Arc::new(outcome)));
-        }
-        let now = tokio::time::Instant::now();
+        let pause = match tokio::time::timeout_at(until.max(Instant::now() + REST), shared.store.run(run_id)).await {
+            Ok(Ok(record)) => {
+                has_answered = true;
+                match record.ok_or(StoreError::RunNotFound)?.outcome {
+                    Some(outcome) => return Ok(Some(Arc::new(outcome))),
+                    None => LOOK_EVERY,
+                }
+            }
+            Ok(Err(StoreError::Unavailable(error))) if !has_answered && Instant::now() >= until => {
+                return Err(StoreError::Unavailable(error));
+            }
+            Err(_) if !has_answered => {
+                return Err(StoreError::Unavailable("the store has not answered in time".into()));
+            }
+            Ok(Err(StoreError::Unavailable(_))) | Err(_) => REST,
+            Ok(Err(error)) => return Err(error),
+        };
+        let now = Instant::now();
         if now >= until {
             return Ok(None);
         }
         tokio::select! {
             outcome = watch.outcome() => return Ok(Some(outcome)),
-            () = tokio::time::sleep_until(until.min(now + LOOK_EVERY)) => {}
+            () = tokio::time::sleep_until(until.min(now + pause)) => {}
             () = shared.tasks.shutdown_token().cancelled() => return Ok(None),
         }
     }
@@ -58,7 +78,8 @@ impl Onward {
     /// GET and HEAD with `runId` and `token` get the run's response: status, headers and body as the handler made
     /// them. While the run goes on the connection is held, up to [`wait_max`](crate::Builder::wait_max); then a `307`
     /// to the same URL sends the client round again. `Prefer: wait=N` shortens that, and gets `202` with
-    /// `Retry-After` instead.
+    /// `Retry-After` instead. A store that is gone for a while is waited for like the run, so a client that follows
+    /// redirects does not notice; with `Prefer: wait=N` it gets a `503` with `Retry-After`.
     ///
     /// With `Accept: text/event-stream` they get the run's stream instead, from its beginning or after `Last-Event-ID`;
     /// see [`Step::stream`](crate::Step::stream).
@@ -123,6 +144,8 @@ impl Onward {
             }),
             Ok(None) => again(uri, &prefer),
             Err(StoreError::RunNotFound) => Problem::new(Code::RunGone).into_response(),
+            // Why: who follows redirects is kept by one, and would be lost by a refusal.
+            Err(StoreError::Unavailable(_)) if prefer.wait.is_none() && !wait.is_zero() => again(uri, &prefer),
             Err(error) => {
                 tracing::error!(run_id = %id, error = &error as &dyn std::error::Error, "a run cannot be read");
                 Problem::new(Code::StoreUnavailable).into_response()

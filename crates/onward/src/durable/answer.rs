@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use onward_core::RunId;
+use onward_core::{RunId, StoreError};
 use onward_protocol::{
     location::resolve,
     prefer::Preferences,
@@ -106,7 +106,9 @@ async fn wait_or_redirect(
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a response cannot be read");
             Problem::new(Code::RunFailed).into_response()
         }),
-        Ok(None) => redirect(context, run_id, prefer).await,
+        // Why also where the store is unavailable: the run is stored, and its client can wait for it.
+        Ok(None) | Err(StoreError::Unavailable(_)) => redirect(context, run_id, prefer).await,
+        Err(StoreError::RunNotFound) => Problem::new(Code::RunGone).into_response(),
         Err(error) => {
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a run cannot be read");
             Problem::new(Code::StoreUnavailable).into_response()

@@ -74,6 +74,10 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
+    if shared.scheduler.node().is_none() && !shared.is_draining() {
+        // Why before the handler runs: its first step could not be written.
+        return Ok(problem(Code::StoreUnavailable));
+    }
     let limit = endpoint.options.body_bytes_max;
     let (parts, body) = request.into_parts();
     let body = match read_body(body, limit).await {

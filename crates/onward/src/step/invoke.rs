@@ -1,17 +1,24 @@
 //! `step.invoke`: a call of another endpoint of the app.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use onward_core::{
-    IntoDuration, RunId,
+    EndpointId, IntoDuration, RunId,
     run::{NewRun, Parent},
     step::StepKind,
 };
 
 use super::{Asked, Make, Step, StepFuture, refused, step_future};
-use crate::{StepError, endpoint::Carried, error::ErrorKind, record};
+use crate::{
+    Options, StepError,
+    context::Halt,
+    endpoint::{Carried, Endpoint},
+    error::ErrorKind,
+    record,
+    shared_endpoints::{self, Elsewhere},
+};
 
 /// A call of another endpoint: see [`Step::invoke`].
 #[must_use = "a step runs when it is awaited"]
@@ -47,7 +54,7 @@ impl Step {
     /// does not see it. What the endpoint carries is taken from the request's extensions.
     ///
     /// # Errors
-    /// An endpoint that the app does not have, a request that is too large, a timeout; or the invoked run failed or
+    /// An endpoint that no node of the app has, a request that is too large, a timeout; or the invoked run failed or
     /// was cancelled. A response of any status is no error.
     ///
     /// ```
@@ -75,7 +82,8 @@ async fn invoke(
     options: InvokeOptions,
 ) -> Result<Response<Bytes>, StepError> {
     if asked.is_new() {
-        match child(&asked, &endpoint, request, &options) {
+        let target = Target::find(&asked, &endpoint).await;
+        match target.and_then(|target| child(&asked, &target, request, &options)) {
             Ok(child) => {
                 let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
                 asked.context.wait(asked.key, until, child.run_id.to_string(), |_| None, Some(child));
@@ -89,43 +97,91 @@ async fn invoke(
     })
 }
 
-fn child(asked: &Asked, endpoint: &str, request: Request<Bytes>, options: &InvokeOptions) -> Result<NewRun, StepError> {
+/// What is invoked.
+enum Target {
+    Here(Arc<Endpoint>),
+    /// Another node of the store has it.
+    Elsewhere(EndpointId, Elsewhere),
+}
+
+impl Target {
+    async fn find(asked: &Asked, endpoint: &str) -> Result<Self, StepError> {
+        let shared = &asked.context.shared;
+        if let Some(here) = shared.endpoint(endpoint) {
+            return Ok(Self::Here(here));
+        }
+        let told = match shared_endpoints::find(&*shared.store, endpoint).await {
+            Ok(told) => told,
+            Err(error) => {
+                // The run goes on from here when the store can be read.
+                asked.context.halt(Halt::Store(error));
+                std::future::pending().await
+            }
+        };
+        let id = EndpointId::try_new(endpoint).ok();
+        let (Some(id), Some(told)) = (id, told) else {
+            return Err(invalid(format!("the app has no endpoint {endpoint:?} to invoke")));
+        };
+        if told.carries {
+            return Err(invalid(format!(
+                "the endpoint {endpoint:?} carries values: it can be invoked by a node that has it, and this has not"
+            )));
+        }
+        Ok(Self::Elsewhere(id, told))
+    }
+}
+
+fn invalid(text: String) -> StepError {
+    StepError::new(ErrorKind::Invalid, text, false)
+}
+
+fn child(
+    asked: &Asked,
+    target: &Target,
+    request: Request<Bytes>,
+    options: &InvokeOptions,
+) -> Result<NewRun, StepError> {
     if let Some(error) = &options.error {
         return Err(error.clone());
     }
-    let invalid = |text: String| StepError::new(ErrorKind::Invalid, text, false);
     let context = &asked.context;
-    let target = context.shared.endpoint(endpoint);
-    let target = target.ok_or_else(|| invalid(format!("the app has no endpoint {endpoint:?} to invoke")))?;
-    let limit = target.options.body_bytes_max;
+    let (id, template, limit, timeout, retention, headers, carries) = match target {
+        Target::Here(endpoint) => {
+            let Endpoint { id, template, options, carried, .. } = &**endpoint;
+            let Options { body_bytes_max, timeout, retention, headers, .. } = &**options;
+            (id, template, *body_bytes_max, *timeout, *retention, headers, &**carried)
+        }
+        Target::Elsewhere(id, told) => {
+            let headers = &context.shared.defaults.headers;
+            (id, &told.template, told.body_bytes_max, told.timeout(), told.retention(), headers, &[][..])
+        }
+    };
     if request.body().len() > limit {
-        return Err(invalid(format!(
-            "the request body has {} bytes, the endpoint takes {limit}",
-            request.body().len()
-        )));
+        let len = request.body().len();
+        return Err(invalid(format!("the request body has {len} bytes, the endpoint takes {limit}")));
     }
     let now = context.now();
     let (parts, body) = request.into_parts();
-    let carried = Carried::take_all(&target.carried, &parts.extensions).map_err(|error| invalid(error.to_string()))?;
+    let carried = Carried::take_all(carries, &parts.extensions).map_err(|error| invalid(error.to_string()))?;
     let head = record::RequestHead {
         method: &parts.method,
         original_uri: &parts.uri,
         uri: &parts.uri,
-        matched_path: target.template.as_deref(),
+        matched_path: template.as_deref(),
         headers: &parts.headers,
         peer: None,
         carried: &carried,
     };
-    let request = record::KeptRequest::new(&head, body, |name| target.options.headers.keeps(name));
+    let request = record::KeptRequest::new(&head, body, |name| headers.keeps(name));
     Ok(NewRun {
         run_id: RunId::new(now, rand::random()),
-        endpoint: target.id.clone(),
+        endpoint: id.clone(),
         version: None,
         pinned: false,
         created_at: now,
         request: request.payload(),
-        timeout_at: target.options.timeout.map(|timeout| now.after(timeout)),
-        retention: target.options.retention,
+        timeout_at: timeout.map(|timeout| now.after(timeout)),
+        retention,
         key: None,
         parent: Some(Parent { run_id: context.run_id, step: asked.key }),
     })

@@ -11,6 +11,7 @@ mod faults;
 mod http;
 mod idempotency;
 mod limits;
+mod nodes;
 mod operate;
 mod parallel;
 mod restart;

@@ -1,0 +1,118 @@
+//! A node that dies, is cut off, or goes: its runs go on elsewhere, and no more with it.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::routing::get;
+use onward::{Step, StepError};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    begin,
+    cluster::{Cluster, OnDrop, secs},
+};
+use crate::support::{Count, text};
+
+/// The lease of a node.
+const LEASE: Duration = secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn the_runs_of_a_node_that_died_are_taken_over_within_a_second_after_its_lease() {
+    for (has_news, after) in [(true, 0), (true, 250), (false, 333), (false, 499)] {
+        let begun = Arc::new(Notify::new());
+        let notify = begun.clone();
+        let endpoint = move |node| {
+            let notify = notify.clone();
+            get(async move |step: Step| {
+                let kept = step.run("kept", async || Ok::<_, StepError>(node)).await?;
+                let by = step.run("work", async || {
+                    if node == 0 {
+                        notify.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<_, StepError>(node)
+                });
+                Ok::<_, StepError>(format!("{kept} {}", by.await?))
+            })
+        };
+        let cluster = Cluster::new(3, has_news, |onward, node| onward.route("/", endpoint(node))).await;
+        let [one, two, three] = cluster.nodes() else { panic!() };
+        let (_, wait) = begin(one, "/").await;
+        begun.notified().await;
+        tokio::time::sleep(secs(60) + Duration::from_millis(after)).await;
+        one.store.crash();
+        let died = Instant::now();
+        let answer = two.get(&wait).await;
+        let took = died.elapsed();
+        assert!(["0 1", "0 2"].contains(&text(&answer)), "{answer:?}");
+        assert!(took >= LEASE - Duration::from_millis(500) && took <= LEASE + secs(1), "{took:?}");
+        assert_eq!(three.get(&wait).await.body(), answer.body());
+        cluster.shutdown().await;
+    }
+}
+
+/// It cannot know whether its store hears it: what it does is perhaps done by another by then.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_stops_its_executions_when_its_lease_ends_and_joins_anew_when_it_can() {
+    let (dropped, begun) = (Count::default(), Arc::new(Notify::new()));
+    let (counted, notify) = (dropped.clone(), begun.clone());
+    let endpoint = move |node| {
+        let (counted, notify) = (counted.clone(), notify.clone());
+        get(async move |step: Step| {
+            let by = step.run("work", async || {
+                let _dropped = OnDrop(&counted);
+                if node == 0 {
+                    notify.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, StepError>(node)
+            });
+            Ok::<_, StepError>(format!("by {}", by.await?))
+        })
+    };
+    let cluster = Cluster::new(2, true, |onward, node| onward.route("/", endpoint(node))).await;
+    let [one, two] = cluster.nodes() else { panic!() };
+    let (_, wait) = begin(one, "/").await;
+    begun.notified().await;
+    tokio::time::sleep(secs(60)).await;
+    one.store.set_unavailable(true);
+    let cut = Instant::now();
+    while dropped.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stopped = cut.elapsed();
+    assert!(stopped <= LEASE + Duration::from_millis(20), "{stopped:?}");
+    assert!(!one.onward.is_ready() && two.onward.is_ready());
+    assert_eq!(text(&two.get(&wait).await), "by 1");
+
+    let refused = one.get("/").await;
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    tokio::time::sleep(secs(180)).await;
+    one.store.set_unavailable(false);
+    tokio::time::sleep(secs(1)).await;
+    assert!(one.onward.is_ready());
+    assert_eq!(text(&one.get(&wait).await), "by 1");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_goes_hands_its_runs_over_at_once() {
+    for (has_news, late) in [(true, Duration::from_millis(50)), (false, secs(1))] {
+        let endpoint = |node| {
+            get(async move |step: Step| {
+                step.sleep("nap", "30s").await?;
+                let by = step.run("work", async || Ok::<_, StepError>(node)).await?;
+                Ok::<_, StepError>(format!("by {by}"))
+            })
+        };
+        let cluster = Cluster::new(2, has_news, |onward, node| onward.route("/", endpoint(node))).await;
+        let [one, two] = cluster.nodes() else { panic!() };
+        let begun = Instant::now();
+        let (_, wait) = begin(one, "/").await;
+        tokio::time::sleep(secs(29)).await;
+        assert_eq!(one.onward.load().parked, 1);
+        one.onward.shutdown().await.unwrap();
+        assert_eq!(text(&two.get(&wait).await), "by 1");
+        assert!(begun.elapsed() <= secs(30) + late, "{:?}", begun.elapsed());
+        two.onward.shutdown().await.unwrap();
+    }
+}
