@@ -124,6 +124,24 @@ impl PostgresStore {
         Ok(Self(inner))
     }
 
+    /// Whether a database can be used, without changing anything: what it says it is, or why it cannot be reached.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), onward_core::StoreError> {
+    /// use onward_postgres::{Options, PostgresStore};
+    ///
+    /// println!("{}", PostgresStore::check("postgres://app@localhost/app", &Options::new()).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check(url: &str, options: &Options) -> Result<String, StoreError> {
+        let pool = connect::pool(Connector::try_new(url, options)?, 1)?;
+        let conn = connect::get(&pool).await?;
+        let row =
+            conn.query_one("SELECT version()", &[]).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        row.try_get(0).map_err(crate::row::damaged)
+    }
+
     /// The database's clock: what a node should take its time from, so that the clocks of machines do not matter.
     pub fn clock(&self) -> DatabaseClock {
         self.0.clock.clone()

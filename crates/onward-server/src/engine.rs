@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use onward_core::{Payload, Store, StoreError};
+use onward_core::{Clock, Payload, Store, StoreError};
+use onward_postgres::PostgresStore;
 use onward_protocol::{
     sdk::signing::{InvalidSigningKey, Keys, SigningKey},
     token::{KeyRing, TokenKey},
@@ -50,7 +51,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     listener: TcpListener,
     address: SocketAddr,
-    sqlite: Option<SqliteStore>,
+    opened: Option<Opened>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -79,20 +80,29 @@ impl Engine {
     /// # Errors
     /// An option or key that is none, a store that cannot be opened, an address that cannot be listened on.
     pub async fn open(options: Options) -> Result<Self, Error> {
-        let sqlite = open_store(&options.store).await?;
-        let engine = Self::open_on(options, Arc::new(sqlite.clone())).await?;
-        Ok(Self { sqlite: Some(sqlite), ..engine })
+        let opened = open_store(&options.store).await?;
+        let clock: Arc<dyn Clock> = match &opened {
+            Opened::Sqlite(_) => Arc::new(SystemClock::default()),
+            // The clocks of machines differ; that of the database is one.
+            Opened::Postgres(store) => Arc::new(store.clock()),
+        };
+        let engine = Self::open_by(options, opened.store(), clock).await?;
+        Ok(Self { opened: Some(opened), ..engine })
     }
 
     /// Like [`Engine::open`], on a store that is open already.
     pub async fn open_on(options: Options, store: Arc<dyn Store>) -> Result<Self, Error> {
+        Self::open_by(options, store, Arc::new(SystemClock::default())).await
+    }
+
+    async fn open_by(options: Options, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
         let keys = Keys::new(keys?);
         let listener = TcpListener::bind(options.listen).await.map_err(|error| Error::Listen(options.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
         let tokens = token_keys(&*store).await?;
         let functions = Functions::load(&*store).await?;
-        let (hub, tasks, clock) = (Arc::new(Hub::default()), TaskSet::new(), Arc::new(SystemClock::default()));
+        let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
         let config = Config { event_retention: options.event_retention, ..Config::default() };
         let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
         let caller = Caller::try_new(&options)?;
@@ -115,7 +125,7 @@ impl Engine {
             streams_open: Arc::default(),
             options,
         });
-        Ok(Self { shared, listener, address, sqlite: None })
+        Ok(Self { shared, listener, address, opened: None })
     }
 
     /// Where it listens.
@@ -125,7 +135,7 @@ impl Engine {
 
     /// Serves until a future ends, then drains: calls under way are waited for, and runs stay in the store.
     pub async fn serve(self, until: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
-        let Self { shared, listener, sqlite, .. } = self;
+        let Self { shared, listener, opened, .. } = self;
         shared.scheduler.start(Arc::new(Remote(Arc::clone(&shared))));
         let app: Router = api::router(Arc::clone(&shared));
         let (tasks, closing, drain) = (shared.tasks.clone(), shared.closing.clone(), shared.options.drain);
@@ -141,8 +151,10 @@ impl Engine {
         };
         serve(listener, app, graceful, LAST_REQUESTS).await;
         shared.scheduler.shutdown().await?;
-        if let Some(sqlite) = sqlite {
-            sqlite.close().await;
+        match opened {
+            Some(Opened::Sqlite(store)) => store.close().await,
+            Some(Opened::Postgres(store)) => store.close().await,
+            None => {}
         }
         Ok(())
     }
@@ -151,19 +163,35 @@ impl Engine {
 /// How long requests may take that are still under way after that.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
-async fn open_store(url: &str) -> Result<SqliteStore, Error> {
+/// The store that the engine opened, and closes.
+#[derive(Debug)]
+enum Opened {
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
+}
+
+impl Opened {
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+}
+
+async fn open_store(url: &str) -> Result<Opened, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match (kind, rest) {
-        ("memory", "") => Ok(SqliteStore::in_memory()?),
+        ("memory", "") => Ok(Opened::Sqlite(SqliteStore::in_memory()?)),
         ("sqlite", path) if !path.is_empty() => {
             let path = path.strip_prefix("//").unwrap_or(path).to_owned();
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, onward_sqlite::Options::new()));
-            Ok(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??)
+            Ok(Opened::Sqlite(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??))
         }
         ("postgres" | "postgresql", _) => {
-            Err(Error::Option("this build has no store on PostgreSQL: give sqlite:PATH".to_owned()))
+            Ok(Opened::Postgres(PostgresStore::open(url, onward_postgres::Options::new()).await?))
         }
-        _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH or memory:"))),
+        _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH, postgres://… or memory:"))),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Options {
     pub mode: Mode,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Where runs are kept: `sqlite:PATH` or `memory:`.
+    /// Where runs are kept: `sqlite:PATH`, `postgres://…`, or `memory:`. A password in it is never shown.
     pub store: String,
     /// The signing keys: the first signs, all verify. Never shown.
     pub signing_keys: Vec<String>,
@@ -121,13 +121,43 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("mode", &self.mode)
             .field("listen", &self.listen)
-            .field("store", &self.store)
+            .field("store", &self.shown_store())
             .field("origins", &self.origins)
             .finish_non_exhaustive()
     }
 }
 
 impl Options {
+    /// Where runs are kept, without a password.
+    ///
+    /// ```
+    /// use onward_server::{Options, options::Mode};
+    ///
+    /// let mut options = Options::new(Mode::Start);
+    /// options.store = "postgres://app:secret@db/app?sslmode=require".to_owned();
+    /// assert_eq!(options.shown_store(), "postgres://app:…@db/app?sslmode=require");
+    /// ```
+    pub fn shown_store(&self) -> String {
+        let Some((scheme, rest)) = self.store.split_once("://").filter(|(scheme, _)| scheme.starts_with("postgres"))
+        else {
+            return self.store.clone();
+        };
+        // A password may have an "@" that nobody has encoded.
+        let (user, rest) = match rest.rsplit_once('@') {
+            Some((user, rest)) => (user.split_once(':').map_or(user.to_owned(), |(user, _)| format!("{user}:…")), rest),
+            None => (String::new(), rest),
+        };
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let kept: Vec<&str> = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| if pair.starts_with("password=") { "password=…" } else { pair })
+            .collect();
+        let at = if user.is_empty() { "" } else { "@" };
+        let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+        format!("{scheme}://{user}{at}{place}{query}")
+    }
+
     /// The defaults of a mode.
     pub fn new(mode: Mode) -> Self {
         let (retry, private, unreachable_for) = match mode {

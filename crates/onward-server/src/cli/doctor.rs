@@ -74,7 +74,11 @@ impl Doctor {
             Ok(config) => {
                 findings.push(configuration(&config));
                 findings.push(keys(&config));
-                findings.extend(machine::store(&config.options.store));
+                if config.options.store.starts_with("postgres") {
+                    findings.push(machine::database(&config.options).await);
+                } else {
+                    findings.extend(machine::store(&config.options.store));
+                }
                 findings.push(machine::clock(&config.options.store));
                 findings.push(machine::port(config.options.listen).await);
                 if let Some(url) = &self.endpoint {

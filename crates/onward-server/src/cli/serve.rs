@@ -48,7 +48,7 @@ async fn run(config: Config) -> Result<(), Failure> {
 fn tell(config: &Config, address: SocketAddr) {
     let options = &config.options;
     let url = format!("http://{}", reachable(address));
-    let store = place(&options.store);
+    let store = place(&options);
     if config.log_format == LogFormat::Json {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(target: "onward::start", version, %address, store, "the engine listens");
@@ -79,9 +79,10 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn place(store: &str) -> String {
-    match store.strip_prefix("sqlite:") {
+fn place(options: &Options) -> String {
+    match options.store.strip_prefix("sqlite:") {
         Some(path) => absolute(path),
+        None if options.store.starts_with("postgres") => options.shown_store(),
         None => "in memory, until the engine stops".to_owned(),
     }
 }

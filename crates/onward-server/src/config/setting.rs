@@ -61,7 +61,7 @@ impl Setting {
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("host", "IP", "The address to listen on, such as 127.0.0.1 or 0.0.0.0"),
     Setting::new("port", "PORT", "The port to listen on; 0 takes a free one"),
-    Setting::new("store", "URL", "Where runs are kept: sqlite:PATH, or memory: until the engine stops"),
+    Setting::new("store", "URL", "Where runs are kept: sqlite:PATH, postgres://…, or memory: until the engine stops"),
     Setting::new("signing-key", "KEY", "A signing key, as in INNGEST_SIGNING_KEY; repeatable, the first signs")
         .kind(Kind::Secrets),
     Setting::new("event-key", "KEY", "An event key, as in INNGEST_EVENT_KEY; repeatable").kind(Kind::Secrets),

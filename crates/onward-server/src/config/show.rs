@@ -36,7 +36,7 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
     Some(match setting.name {
         "host" => quoted(&options.listen.ip().to_string()),
         "port" => options.listen.port().to_string(),
-        "store" => quoted(&options.store),
+        "store" => quoted(&options.shown_store()),
         "signing-key" => list(options.signing_keys.iter().map(|_| "…")),
         "event-key" => list(options.event_keys.iter().map(|_| "…")),
         "retry-interval" | "retry-min" | "retry-max" => time(match (setting.name, options.retry) {

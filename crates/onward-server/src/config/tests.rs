@@ -132,7 +132,7 @@ fn bad_flags_are_refused_by_name() {
     let args = [
         "--host=here",
         "--port=80000",
-        "--store=postgres://db/onward",
+        "--store=postgres:db",
         "--signing-key=signkey-prod-xyz",
         "--event-key=a/b",
         "--retry-interval=soon",
@@ -155,7 +155,7 @@ fn bad_flags_are_refused_by_name() {
             the configuration cannot be used
               flag --host: "here" is not an IP address; give one of this machine, such as 127.0.0.1, or 0.0.0.0 for all
               flag --port: "80000" is not a port; give a number from 0 to 65535
-              flag --store: PostgreSQL is not in this build yet; give sqlite:PATH
+              flag --store: postgres: names no server; give postgres://USER:PASSWORD@HOST/DATABASE
               flag --signing-key: a signing key is not an even number of hexadecimal digits; make one with `openssl rand -hex 32`, alone or after `signkey-prod-`
               flag --event-key: an event key is malformed; it stands in a URL: take letters, digits, and - _ . ~
               flag --retry-interval: invalid duration "soon": a unit is not one of ms, s, m, h, d, w; write it like "30s", "1h30m", "24h" or "7d"
@@ -178,7 +178,7 @@ fn stores_that_are_none_are_refused() {
         ("sqlite:", "has no path"),
         ("memory:x", "takes no path"),
         ("onward.db", "is not a store"),
-        ("postgresql://db", "is not in this build yet"),
+        ("postgresql:db", "names no server"),
     ] {
         let refused = load(Mode::Dev, &["--store", store], [], "").err().unwrap().to_string();
         assert!(refused.contains("flag --store") && refused.contains(why), "{refused}");

@@ -34,12 +34,17 @@ pub(super) fn port(text: &str) -> Result<u16, Refused> {
 pub(super) fn store(text: &str) -> Result<String, Refused> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     match (scheme, text) {
-        (Some("postgres" | "postgresql"), _) => Err("PostgreSQL is not in this build yet; give sqlite:PATH".to_owned()),
+        (Some("postgres" | "postgresql"), _) if text.contains("://") => Ok(text.to_owned()),
+        (Some("postgres" | "postgresql"), _) => {
+            Err("postgres: names no server; give postgres://USER:PASSWORD@HOST/DATABASE".to_owned())
+        }
         (_, "memory:") => Ok(text.to_owned()),
         (Some("memory"), _) => Err("memory: takes no path; give memory: alone, or sqlite:PATH".to_owned()),
         (Some("sqlite"), _) if text.len() > "sqlite:".len() => Ok(text.to_owned()),
         (Some("sqlite"), _) => Err("sqlite: has no path; give sqlite:PATH, such as sqlite:onward.db".to_owned()),
-        _ => Err(format!("{text:?} is not a store; give sqlite:PATH, such as sqlite:onward.db, or memory:")),
+        _ => Err(format!(
+            "{text:?} is not a store; give sqlite:PATH, such as sqlite:onward.db, postgres://HOST/DATABASE, or memory:"
+        )),
     }
 }
 

@@ -57,7 +57,10 @@ where
 }
 
 /// What a closure gave, as it is kept.
-fn output<T: Serialize + DeserializeOwned, E: IntoStepError>(value: Result<T, E>, limit: usize) -> Result<Payload, StepError> {
+fn output<T: Serialize + DeserializeOwned, E: IntoStepError>(
+    value: Result<T, E>,
+    limit: usize,
+) -> Result<Payload, StepError> {
     let value = value.map_err(IntoStepError::into_step_error)?;
     keep(&value, limit).map(|(output, _)| output)
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use onward_core::{Clock, Timestamp};
+use onward_postgres::PostgresStore;
 use onward_scheduler::SystemClock;
+use onward_server::Options;
 use reqwest::Url;
 
 use super::Finding;
@@ -26,6 +28,18 @@ fn file(store: &str) -> Option<(PathBuf, PathBuf)> {
     let path = std::path::absolute(store.strip_prefix("sqlite:")?).ok()?;
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
     Some((path, folder))
+}
+
+/// Whether the database answers.
+pub(super) async fn database(options: &Options) -> Finding {
+    let shown = options.shown_store();
+    match PostgresStore::check(&options.store, &onward_postgres::Options::new()).await {
+        Ok(version) => Finding::good("store", format!("{shown} answers: {version}")),
+        Err(error) => {
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            Finding::bad("store", format!("{shown} does not answer ({why}); see that it runs and the URL is right"))
+        }
+    }
 }
 
 /// Whether the store can be written, and has room.
