@@ -36,7 +36,7 @@ impl Inner {
         let mut tries = 0;
         loop {
             let conn = crate::connect::get(&self.pool).await?;
-            let done = tokio::time::timeout(self.timeout, async {
+            let done = self.in_time(async {
                 let tx = Arc::new(Tx::begin(conn).await?);
                 let worked = work(Arc::clone(&tx)).await;
                 let tx = Arc::into_inner(tx).expect("the work has ended, and with it its handle");
@@ -49,7 +49,7 @@ impl Inner {
                     Err(abort) => Err(abort),
                 }
             });
-            match done.await.unwrap_or_else(|_| Err(Abort::Failed("the database took too long".into()))) {
+            match done.await {
                 Err(Abort::Conflict(error)) if tries < TRIES => {
                     tries += 1;
                     tracing::debug!(error = &error as &dyn std::error::Error, tries, "a transaction is tried again");
@@ -59,6 +59,19 @@ impl Inner {
                 Ok(value) => return Ok(value),
             }
         }
+    }
+}
+
+impl Inner {
+    /// Waits for the database, but not for ever. Where it takes too long the connections that are idle go, too: what
+    /// lies between may pass nothing any more, and say nothing of it.
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Done<T>>) -> Done<T> {
+        if let Ok(done) = tokio::time::timeout(self.timeout, work).await {
+            return done;
+        }
+        self.pool.retain(|_, _| false);
+        self.groups.retain(|_, _| false);
+        Err(Abort::Failed("the database took too long".into()))
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use onward_core::{RunId, store::News};
+use onward_core::{
+    RunId,
+    store::{BoxError, News},
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio_postgres::AsyncMessage;
@@ -28,6 +31,9 @@ const KEPT_MAX: usize = 10_000;
 const PAYLOAD_MAX: usize = 7_500;
 /// How long the connection is left alone that cannot be made.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After how much silence it is asked whether the connection still passes anything, and how long that may take.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIME: Duration = Duration::from_secs(5);
 
 /// What is to be told and what was heard.
 #[derive(Debug)]
@@ -180,7 +186,12 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
     }
 }
 
-async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), onward_core::store::BoxError> {
+async fn within<T>(asked: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, BoxError> {
+    let answered = tokio::time::timeout(PING_TIME, asked).await;
+    Ok(answered.map_err(|_| "the connection for notifications passes nothing")??)
+}
+
+async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
     let (client, mut connection) = connector.connect().await?;
     let (tell, mut heard) = mpsc::unbounded_channel();
     let listen = std::future::poll_fn(move |cx| {
@@ -208,22 +219,23 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), onward_core
         loop {
             let some = wire.some.notified();
             let payloads = wire.payloads();
-            if payloads.is_empty() {
-                some.await;
+            if !payloads.is_empty() {
+                within(client.execute(&notify, &[&payloads])).await?;
+            } else if tokio::time::timeout(PING_EVERY, some).await.is_ok() {
                 tokio::time::sleep(GATHER).await;
-                continue;
+            } else {
+                within(client.simple_query("SELECT 1")).await?;
             }
-            client.execute(&notify, &[&payloads]).await?;
         }
     };
     let tell = async {
-        let told: Result<std::convert::Infallible, tokio_postgres::Error> = tell.await;
+        let told: Result<std::convert::Infallible, BoxError> = tell.await;
         told
     };
     tokio::select! {
         listened = listen => listened.map_err(Into::into),
         () = hear => Ok(()),
-        told = tell => match told { Err(error) => Err(error.into()), Ok(never) => match never {} },
+        told = tell => match told { Err(error) => Err(error), Ok(never) => match never {} },
     }
 }
 

@@ -79,6 +79,12 @@ impl Options {
         self
     }
 
+    /// Makes [`timeout`](Self::timeout) shorter where it is longer than this.
+    pub fn timeout_at_most(mut self, longest: Duration) -> Self {
+        self.timeout = self.timeout.min(longest);
+        self
+    }
+
     /// Whether nodes tell one another by `LISTEN` and `NOTIFY` what happened; they do by default. Without, and where
     /// the database knows neither, they ask now and then.
     pub const fn notifications(mut self, notifications: bool) -> Self {

@@ -33,18 +33,18 @@ const STATE: &str = "LEFT JOIN onward_leases l ON l.run_id = r.run_id \
 impl Inner {
     /// Asks in a statement of its own.
     pub(crate) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
-        let asked = tokio::time::timeout(self.timeout, async {
-            let conn = connect::get(&self.pool).await?;
-            let asked = async {
+        let conn = connect::get(&self.pool).await?;
+        let asked = self
+            .in_time(async {
                 let statement = conn.prepare_cached(sql).await?;
-                conn.query(&statement, params).await
-            };
-            asked.await.map_err(|error| {
-                // What became of the connection is not known.
-                StoreError::from(Abort::from(error))
+                Ok(conn.query(&statement, params).await?)
             })
-        });
-        asked.await.unwrap_or_else(|_| Err(crate::error::unavailable("the database took too long")))
+            .await;
+        if matches!(asked, Err(Abort::Failed(_))) {
+            // What the connection is in the middle of is not known.
+            drop(connect::Conn::take(conn));
+        }
+        Ok(asked?)
     }
 
     pub(crate) async fn load(&self, run_id: RunId) -> Result<Option<Loaded>, StoreError> {

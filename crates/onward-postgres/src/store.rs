@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     /// For what is read, and for transactions of their own.
     pub(crate) pool: Pool<Connector>,
     /// For the two groups.
-    groups: Pool<Connector>,
+    pub(crate) groups: Pool<Connector>,
     pub(crate) timeout: Duration,
     pub(crate) known: Known,
     /// Numbers of endpoints that are known to be stored.

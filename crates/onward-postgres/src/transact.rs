@@ -200,7 +200,7 @@ impl Inner {
             return Err(TransactError::Store(corrupt("the checkpoint of a transaction names another lease")));
         }
         let prepared = Prepared::new(checkpoint);
-        let written = tokio::time::timeout(self.timeout, async {
+        let written = self.in_time(async {
             match finish_user_work(self, &tx, &prepared).await {
                 Ok(written) => tx.commit().await.map(|()| written),
                 Err(Abort::Refused(error)) => {
@@ -210,8 +210,7 @@ impl Inner {
                 Err(abort) => Err(abort),
             }
         });
-        let written = written.await.unwrap_or_else(|_| Err(Abort::Failed("the database took too long".into())));
-        let (done, held) = written.map_err(|abort| {
+        let (done, held) = written.await.map_err(|abort| {
             self.known.forget(lease.run_id);
             store(abort)
         })?;

@@ -129,7 +129,9 @@ pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(mut builder: Builder, url: &str) -> Result<Onward, Error> {
-    let store = Postgres::open(url, builder.postgres.clone()).await?;
+    // Who waits for the database longer than its lease lasts has lost its runs before it can try again.
+    let options = builder.postgres.clone().timeout_at_most(builder.scheduler.lease / 2);
+    let store = Postgres::open(url, options).await?;
     // The clocks of machines differ; that of the database is one.
     builder.clock.get_or_insert_with(|| Arc::new(store.clock()));
     join(builder, Arc::new(store.clone()), Opened { postgres: Some(store), ..Opened::default() }).await

@@ -156,7 +156,8 @@ impl<'a> Going<'a> {
 pub(crate) async fn append(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<(), (Vec<Job>, StoreError)> {
     let mut columns = Going::default();
     jobs.iter().for_each(|job| columns.push(inner, job));
-    let written = match columns.write(conn, &nodes(&jobs)).await {
+    let nodes = nodes(&jobs);
+    let written = match inner.in_time(columns.write(conn, &nodes)).await {
         Ok(written) => written,
         Err(abort) => {
             drop(columns);

@@ -123,6 +123,17 @@ impl Builder {
         self
     }
 
+    /// How long a node that is not heard of keeps its runs, 100 ms or more; then others take them over, and it can write
+    /// no more. Shorter is sooner, and gives up runs of nodes that only had to wait. Default 10 s. It matters where
+    /// several nodes share a store.
+    pub fn lease(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.scheduler.lease = time,
+            Err(error) => self.complaints.push(format!("lease: {error}")),
+        }
+        self
+    }
+
     /// How many waiting runs may keep their handler in memory. Default 10,000.
     pub fn parked_max(mut self, runs: usize) -> Self {
         self.parking.runs_max = runs;
