@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 ///     r#"{"runId":"01ARZ3NDEKTSV4RRFFQ69G5FAV","endpoint":"POST /pay","status":"failed","createdAt":1,"finishedAt":2}"#,
 /// )?;
 /// assert_eq!(run.status, "failed");
+/// assert!(run.version.is_none() && !run.pinned);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,12 @@ pub struct RunInfo {
     pub run_id: String,
     /// The id of its endpoint.
     pub endpoint: String,
+    /// The version of its endpoint that it was started with, where that had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether that version alone may go on with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// `running`, `suspended`, `completed`, `failed` or `cancelled`.
     pub status: String,
     /// When its request arrived.

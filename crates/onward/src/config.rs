@@ -7,7 +7,7 @@ pub use self::builder::{Builder, Durability};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
-use onward_core::{BoxFuture, IntoDuration, RetryPolicy};
+use onward_core::{BoxFuture, IntoDuration, RetryPolicy, Version};
 
 /// How a client is told that its run has become asynchronous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -69,6 +69,8 @@ pub struct Options {
     pub(crate) output_bytes_max: usize,
     pub(crate) steps_max: usize,
     pub(crate) headers: Headers,
+    pub(crate) version: Option<Version>,
+    pub(crate) pinned: bool,
     complaints: Vec<String>,
 }
 
@@ -86,6 +88,8 @@ impl Default for Options {
             output_bytes_max: 4 << 20,
             steps_max: 10_000,
             headers: Headers::default(),
+            version: None,
+            pinned: false,
             complaints: Vec::new(),
         }
     }
@@ -245,6 +249,57 @@ impl Options {
             Ok(name) => drop(self.headers.dropped.insert(name.as_str().to_owned())),
             Err(_) => self.complaints.push(format!("{name:?} is not a header name")),
         }
+        self
+    }
+
+    /// The version of the handler, 1 to 64 visible ASCII characters: any text that changes with the code. It is kept
+    /// with each run and shown with it. Default: none.
+    ///
+    /// An endpoint may be served in several versions, in one process or by the nodes of a rolling deploy. A run goes
+    /// on with the version that it was started with where that is served, and otherwise with the newest one of the
+    /// process that takes it up: **the one that was made last**, so make the old ones first. Where the new handler
+    /// would not get along with the journals of the old one, see [`pin_version`](Options::pin_version).
+    ///
+    /// Steps are found by their ids. So a handler may be changed under its runs while the ids of their steps stay what
+    /// they are, and stay in their order where one's output decides what comes next.
+    ///
+    /// # Example: an old version beside a new one
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # use axum::{Router, routing::post};
+    /// # use onward::{Onward, Step};
+    /// # async fn checkout_1(step: Step) {}
+    /// # async fn checkout_2(step: Step) {}
+    /// let onward = Onward::open("memory:").await?;
+    /// let app: Router = Router::new()
+    ///     // For runs that version 1 has begun. Nobody asks by this path: a run knows the one that it was asked by.
+    ///     .merge(onward.endpoint().id("checkout").version("1").route("/checkout/1", post(checkout_1)))
+    ///     // For those to come.
+    ///     .merge(onward.endpoint().id("checkout").version("2").pin_version().route("/checkout", post(checkout_2)));
+    /// # drop(app); onward.shutdown().await }
+    /// ```
+    pub fn version(mut self, version: &str) -> Self {
+        match Version::try_new(version) {
+            Ok(version) => self.version = Some(version),
+            Err(error) => self.complaints.push(format!("version {version:?}: {error}")),
+        }
+        self
+    }
+
+    /// Pins runs to the [`version`](Options::version) that they are started with: no other goes on with them. A run
+    /// keeps what it was started with, whatever is pinned later.
+    ///
+    /// Pin where the handler's steps change between versions: their order, their meaning, or the type of what they
+    /// give. Then keep the old version served until its runs have ended (`runs().list(…)` shows them): by the nodes
+    /// that have it, or beside the new one, as in the example of [`version`](Options::version).
+    ///
+    /// A pinned run whose version no node serves **waits until one does**: its sleeps, events and even its timeout
+    /// come to nothing meanwhile. It can be cancelled.
+    ///
+    /// A run that is invoked from a node that does not have its endpoint has no version, and is not pinned.
+    pub fn pin_version(mut self) -> Self {
+        self.pinned = true;
         self
     }
 

@@ -176,8 +176,8 @@ impl Context {
         NewRun {
             run_id: self.run_id,
             endpoint: self.endpoint.id.clone(),
-            version: None,
-            pinned: false,
+            version: options.version.clone(),
+            pinned: options.pinned,
             created_at: self.created_at,
             request: self.request.payload(),
             timeout_at: self.timeout_at,

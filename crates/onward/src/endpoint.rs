@@ -2,9 +2,10 @@
 
 mod builder;
 mod carry;
+mod registered;
 
 pub use self::builder::EndpointBuilder;
-pub(crate) use self::carry::Carried;
+pub(crate) use self::{carry::Carried, registered::Registered};
 
 use std::sync::{Arc, OnceLock};
 

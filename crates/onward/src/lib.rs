@@ -33,6 +33,11 @@
 //! A run whose steps all wait may be **suspended**: its handler is dropped until something comes. Other work that goes
 //! on beside the wait (an HTTP call in a `join!` that is in no step, say) is dropped with it: put it into a step.
 //!
+//! # Deploying a changed handler
+//! Runs under way go on with the handler that is there. Give an endpoint a version to see which one began a run, keep
+//! an old version beside a new one, and pin runs to their version where the steps have changed: see
+//! [`Options::version`] and [`Options::pin_version`].
+//!
 //! # Features
 //! `axum` and `sqlite` and `fetch`, all on by default.
 

@@ -1,7 +1,6 @@
 //! The app: its store, clock, scheduler, keys and endpoints.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,12 +14,12 @@ use onward_core::{
 };
 use onward_protocol::token::{KeyRing, TokenKey};
 use onward_scheduler::{Hub, Parking, Resume, Scheduler, SystemClock, TaskSet};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::{
     Builder, Error, Options,
     context::Context,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Registered},
     error::Cause,
     seal::{SealedStore, Sealer},
 };
@@ -68,7 +67,7 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyRing,
     pub(crate) config: AppConfig,
     pub(crate) defaults: Options,
-    endpoints: RwLock<BTreeMap<EndpointId, Arc<Endpoint>>>,
+    pub(crate) endpoints: Registered,
     complaints: Mutex<Vec<String>>,
     started: AtomicBool,
     #[cfg(feature = "fetch")]
@@ -194,7 +193,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
             event_bytes_max: builder.event_bytes_max,
         },
         defaults: builder.defaults,
-        endpoints: RwLock::default(),
+        endpoints: Registered::default(),
         complaints: Mutex::default(),
         started: AtomicBool::new(false),
         #[cfg(feature = "fetch")]
@@ -230,17 +229,13 @@ impl Shared {
         self.tasks.shutdown_token().is_cancelled()
     }
 
-    pub(crate) fn endpoint(&self, id: &str) -> Option<Arc<Endpoint>> {
-        let id = EndpointId::try_new(id).ok()?;
-        self.endpoints.read().get(&id).cloned()
-    }
-
-    /// Makes an endpoint known. A second one of the same id is a complaint.
+    /// Makes an endpoint known. A second one of the same id and version is a complaint.
     pub(crate) fn register(&self, endpoint: Arc<Endpoint>) {
-        let id = endpoint.id.clone();
-        let before = self.endpoints.write().insert(id.clone(), endpoint);
-        if before.is_some() {
-            self.complain(format!("two endpoints have the id {:?}; give one another with `.id(…)`", id.as_str()));
+        let (id, version) = (endpoint.id.clone(), endpoint.options.version.clone());
+        if !self.endpoints.add(endpoint) {
+            let version = version.map(|version| format!(" and the version {:?}", version.as_str()));
+            let (id, version) = (id.as_str(), version.unwrap_or_default());
+            self.complain(format!("two endpoints have the id {id:?}{version}; give one another with `.id(…)`"));
         }
     }
 
@@ -289,7 +284,8 @@ impl Onward {
     /// Starts what drives runs: due ones are resumed from here on, those of an earlier process first. For an app
     /// that serves by itself; [`Onward::serve`] calls it. Calling it again does nothing.
     ///
-    /// Call it when every endpoint has been routed: a run whose endpoint is not there waits until it is.
+    /// Call it when every endpoint has been routed: a run whose endpoint is not there waits until it is, and so does a
+    /// pinned run whose version is not (see [`Options::pin_version`]).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
@@ -304,16 +300,15 @@ impl Onward {
     /// ```
     ///
     /// # Errors
-    /// An option of an endpoint outside its limits, or two endpoints with one id: every complaint at once. A store
-    /// that several processes share and that cannot be told of the endpoints.
+    /// An option of an endpoint outside its limits, or two endpoints with one id and version: every complaint at once.
+    /// A store that several processes share and that cannot be told of the endpoints.
     pub async fn start(&self) -> Result<(), Error> {
         let complaints = self.0.complaints.lock().join("; ");
         if !complaints.is_empty() {
             return Err(Error::config(complaints));
         }
         if !self.0.started.swap(true, Ordering::AcqRel) {
-            let endpoints: Vec<_> = self.0.endpoints.read().values().cloned().collect();
-            crate::shared_endpoints::tell(&*self.0.store, &endpoints).await?;
+            crate::shared_endpoints::tell(&*self.0.store, &self.0.endpoints.newest_of_each()).await?;
             self.0.scheduler.start(Arc::new(Embedded(Arc::clone(&self.0))));
         }
         Ok(())
@@ -411,18 +406,10 @@ struct Embedded(Arc<Shared>);
 
 impl Resume for Embedded {
     fn endpoints(&self) -> Endpoints {
-        let endpoints = self.0.endpoints.read();
-        let called = endpoints.iter().filter(|(_, endpoint)| endpoint.call().is_some());
-        Endpoints::Only(called.map(|(id, _)| id.clone().into()).collect())
+        self.0.endpoints.served()
     }
 
-    fn resume(&self, lease: Lease, endpoint: EndpointId) -> BoxFuture<'static, ()> {
-        let shared = Arc::clone(&self.0);
-        let endpoint = shared.endpoint(endpoint.as_str());
-        Box::pin(async move {
-            if let Some(endpoint) = endpoint {
-                crate::resume::resume(shared, lease, endpoint).await;
-            }
-        })
+    fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
+        Box::pin(crate::resume::resume(Arc::clone(&self.0), lease))
     }
 }

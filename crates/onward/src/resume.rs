@@ -20,7 +20,6 @@ use tokio::sync::oneshot;
 use crate::{
     Step, StepError,
     context::{Context, stream::StreamState},
-    endpoint::Endpoint,
     error::{BoxError, ErrorKind},
     execution::{Ended, Execution},
     onward::Shared,
@@ -66,7 +65,7 @@ impl Attached for Reading {
 }
 
 /// Goes on with a run under a lease; ends when the run has ended, is suspended, or is parked.
-pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endpoint>) {
+pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
     let reading = Arc::new(Reading::default());
     let heard = shared.hub.attach(lease.run_id, Arc::clone(&reading) as Arc<dyn Attached>);
     let loaded_at = shared.clock.now();
@@ -74,6 +73,10 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease, endpoint: Arc<Endp
         Ok(Some(loaded)) if loaded.record.status == Status::Running && loaded.record.fence == lease.fence => loaded,
         Ok(_) => return, // it was ended, or is another's
         Err(error) => return give_back(&shared, lease, &error),
+    };
+    let Some(endpoint) = shared.endpoints.goes_on_with(&loaded.record) else {
+        let error = StoreError::Corrupt("the store gave out a run that no handler of this app goes on with".into());
+        return give_back(&shared, lease, &error);
     };
     let Ok((kept, request)) = KeptRequest::read(&loaded.record.request) else {
         let error = StoreError::Corrupt("the stored request cannot be read".into());

@@ -71,6 +71,10 @@ pub struct RunSummary {
     pub run_id: String,
     /// The id of its endpoint.
     pub endpoint: String,
+    /// The version of its endpoint that it was started with, where that had one.
+    pub version: Option<String>,
+    /// Whether that version alone may go on with it.
+    pub pinned: bool,
     /// Where it stands.
     pub status: &'static str,
     /// When its request arrived.
@@ -251,10 +255,11 @@ impl Runs<'_> {
     pub async fn retry(&self, run_id: RunId) -> Result<(), Error> {
         let shared = &self.0.0;
         let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
-        let failure = record.outcome.filter(|outcome| !outcome.error.is_empty());
+        let failure = record.outcome.as_ref().filter(|outcome| !outcome.error.is_empty());
         let step = failure.and_then(|outcome| StepError::from_payload(&outcome.error).step_key());
         let now = shared.clock.now();
-        let timeout = match shared.endpoint(record.endpoint.as_str()) {
+        let endpoint = shared.endpoints.goes_on_with(&record);
+        let timeout = match endpoint.or_else(|| shared.endpoints.newest(record.endpoint.as_str())) {
             Some(endpoint) => endpoint.options.timeout,
             // Another node has it: as long as the run had.
             None => record.timeout_at.map(|at| at.since(record.created_at)),
@@ -288,6 +293,8 @@ fn summary(record: &RunRecord) -> RunSummary {
     RunSummary {
         run_id: record.run_id.to_string(),
         endpoint: record.endpoint.as_str().to_owned(),
+        version: record.version.as_ref().map(ToString::to_string),
+        pinned: record.pinned,
         status: record.status.as_str(),
         created_at: time(record.created_at),
         finished_at: record.finished_at.map(time),

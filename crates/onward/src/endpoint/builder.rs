@@ -63,6 +63,8 @@ impl Onward {
 impl EndpointBuilder {
     /// The endpoint's id, by which its runs find it again after a restart and others invoke it. Default: the method
     /// and path, `"POST /pay"`: an endpoint a method. With an id of yours all methods of a route are one endpoint.
+    ///
+    /// Two endpoints of one app have different ids, or different [versions](EndpointBuilder::version).
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -144,6 +146,18 @@ impl EndpointBuilder {
         self
     }
 
+    /// See [`Options::version`].
+    pub fn version(mut self, version: &str) -> Self {
+        self.options = self.options.version(version);
+        self
+    }
+
+    /// See [`Options::pin_version`]. Without a version it is an error when the app starts.
+    pub fn pin_version(mut self) -> Self {
+        self.options = self.options.pin_version();
+        self
+    }
+
     /// Carries a value that outer middleware puts into the request's extensions (an authenticated user, say) to the
     /// run's resumptions, which outer middleware does not see. It is stored with the run, as JSON; a value that cannot
     /// be is a `500` before the handler runs.
@@ -190,6 +204,10 @@ impl EndpointBuilder {
     fn complain(&self) {
         if let Err(error) = self.options.check() {
             self.onward.0.complain(error.to_string());
+        }
+        // An app may pin by default and leave the versions to its endpoints, so this is not wrong before.
+        if self.options.pinned && self.options.version.is_none() {
+            self.onward.0.complain("pin_version needs a version".to_owned());
         }
     }
 

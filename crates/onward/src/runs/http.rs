@@ -119,6 +119,8 @@ fn info(run: &RunSummary) -> RunInfo {
     RunInfo {
         run_id: run.run_id.clone(),
         endpoint: run.endpoint.clone(),
+        version: run.version.clone(),
+        pinned: run.pinned,
         status: run.status.to_owned(),
         created_at: millis(run.created_at),
         finished_at: run.finished_at.map(millis),

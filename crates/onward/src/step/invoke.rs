@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response};
 use onward_core::{
-    EndpointId, IntoDuration, RunId,
+    EndpointId, IntoDuration, RunId, Version,
     run::{NewRun, Parent},
     step::StepKind,
 };
@@ -107,7 +107,7 @@ enum Target {
 impl Target {
     async fn find(asked: &Asked, endpoint: &str) -> Result<Self, StepError> {
         let shared = &asked.context.shared;
-        if let Some(here) = shared.endpoint(endpoint) {
+        if let Some(here) = shared.endpoints.newest(endpoint) {
             return Ok(Self::Here(here));
         }
         let told = match shared_endpoints::find(&*shared.store, endpoint).await {
@@ -128,6 +128,15 @@ impl Target {
             )));
         }
         Ok(Self::Elsewhere(id, told))
+    }
+
+    /// The version that its run is made with, and whether it is pinned. Which version of an endpoint elsewhere will take
+    /// it is not known here.
+    fn version(&self) -> (Option<Version>, bool) {
+        match self {
+            Self::Here(endpoint) => (endpoint.options.version.clone(), endpoint.options.pinned),
+            Self::Elsewhere(..) => (None, false),
+        }
     }
 }
 
@@ -160,6 +169,7 @@ fn child(
         let len = request.body().len();
         return Err(invalid(format!("the request body has {len} bytes, the endpoint takes {limit}")));
     }
+    let (version, pinned) = target.version();
     let now = context.now();
     let (parts, body) = request.into_parts();
     let carried = Carried::take_all(carries, &parts.extensions).map_err(|error| invalid(error.to_string()))?;
@@ -176,8 +186,8 @@ fn child(
     Ok(NewRun {
         run_id: RunId::new(now, rand::random()),
         endpoint: id.clone(),
-        version: None,
-        pinned: false,
+        version,
+        pinned,
         created_at: now,
         request: request.payload(),
         timeout_at: timeout.map(|timeout| now.after(timeout)),

@@ -20,3 +20,4 @@ mod serving;
 mod steps;
 mod streaming;
 mod streaming_faults;
+mod versions;
