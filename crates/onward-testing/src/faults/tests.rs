@@ -59,3 +59,13 @@ async fn an_answer_that_was_under_way_is_not_heard_after_a_crash() {
     store.crash();
     assert!(is_pending(answer));
 }
+
+#[tokio::test]
+async fn a_look_is_a_call_that_writes_nothing_and_ends_with_the_process() {
+    let store = FaultyStore::new(Arc::new(MemoryStore::new())).with_fault(1, Fault::Fail);
+    assert_eq!(store.look(Vec::new()).await.unwrap(), []);
+    assert_eq!((store.calls(), store.writes()), (vec![Call::Look], 0));
+    let (news, look) = (store.news(), store.look(Vec::new()));
+    store.crash();
+    assert!(is_pending(news) && is_pending(look));
+}
