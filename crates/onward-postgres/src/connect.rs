@@ -56,7 +56,7 @@ impl Connector {
         })?;
         config.connect_timeout(options.timeout);
         config.tcp_user_timeout(options.timeout);
-        config.keepalives_idle(options.timeout);
+        config.keepalives_idle(options.timeout.max(Duration::from_secs(1))); // the system counts in seconds
         if config.get_application_name().is_none() {
             config.application_name("onward");
         }

@@ -1,10 +1,11 @@
 //! The schema and its versions.
 
+use deadpool::managed::Pool;
 use onward_core::StoreError;
 use tokio_postgres::error::SqlState;
 
 use crate::{
-    connect::Conn,
+    connect::{self, Conn, Connector},
     error::{Abort, corrupt, unavailable},
     tx::Tx,
 };
@@ -32,10 +33,10 @@ const TUNING: [&str; 9] = [
 const TRIES: u32 = 50;
 
 /// Brings the schema to the newest version. Of nodes that come at once, one does it and the others wait for it.
-pub(crate) async fn migrate(mut get: impl AsyncFnMut() -> Result<Conn, StoreError>) -> Result<(), StoreError> {
+pub(crate) async fn migrate(pool: &Pool<Connector>) -> Result<(), StoreError> {
     let mut tries = 0;
     let fresh = loop {
-        match attempt(get().await?).await {
+        match attempt(connect::get(pool).await?).await {
             Ok(fresh) => break fresh,
             Err(Abort::Refused(error)) => return Err(error),
             Err(abort) => {
@@ -48,7 +49,7 @@ pub(crate) async fn migrate(mut get: impl AsyncFnMut() -> Result<Conn, StoreErro
         }
     };
     if fresh {
-        let conn = get().await?;
+        let conn = connect::get(pool).await?;
         for sql in TUNING {
             if let Err(error) = conn.batch_execute(sql).await {
                 tracing::debug!(sql, error = &error as &dyn std::error::Error, "the database goes without");

@@ -97,8 +97,7 @@ impl PostgresStore {
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
         let groups = connect::pool(Connector::try_new(url, &options)?, 2)?;
-        let mut first = async || connect::get(&pool).await;
-        migrate::migrate(&mut first).await?;
+        migrate::migrate(&pool).await?;
         let clock = first_time(&pool).await?;
         let inner = Arc::new(Inner {
             pool,

@@ -1,4 +1,9 @@
 //! The store from outside, on a real PostgreSQL.
 
 mod contract;
+mod groups;
+mod nodes;
+mod opening;
+mod outage;
 mod support;
+mod transact;

@@ -1,0 +1,137 @@
+//! Group commit: many checkpoints are one statement, each is refused for itself, and runs keep their order.
+
+use onward_core::{
+    Fence, Store, StoreError,
+    run::Status,
+    store::{Checkpoint, Lease},
+    stream::{Frame, FrameKind, Place},
+};
+use onward_postgres::{Options, PostgresStore};
+use onward_testing::postgres::{PostgresOptions, PostgresServer};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn checkpoints_that_wait_go_in_one_statement() {
+    let extension = PostgresOptions::new().setting("shared_preload_libraries", "pg_stat_statements");
+    let server = PostgresServer::start(&extension);
+    server.query("CREATE EXTENSION pg_stat_statements");
+    let store = PostgresStore::open(&server.url(), Options::new()).await.unwrap();
+    let node = join(&store).await;
+    let runs = 64;
+    start(&store, node, 1_000).await;
+    server.query("SELECT pg_stat_statements_reset()");
+    let started: Vec<_> = (0..runs).map(|number| store.checkpoint(starting(node, number))).collect();
+    for started in started {
+        started.await.expect("each run starts");
+    }
+    for seq in 0..3 {
+        let going: Vec<_> =
+            (0..runs).map(|number| store.checkpoint(appending(lease(node, number), seq, "output"))).collect();
+        for each in going {
+            each.await.expect("each entry is appended");
+        }
+    }
+    let ended: Vec<_> = (0..runs).map(|number| store.checkpoint(finishing(lease(node, number), "response"))).collect();
+    for ended in ended {
+        ended.await.expect("each run ends");
+    }
+    let all = "SELECT calls, left(query, 60) FROM pg_stat_statements ORDER BY calls DESC";
+    let calls: i64 =
+        server.query("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%onward_%'").trim().parse().unwrap();
+    let checkpoints = i64::try_from(runs * 5).unwrap();
+    assert!(calls * 10 < checkpoints, "{calls} statements for {checkpoints} checkpoints\n{}", server.query(all));
+}
+
+#[tokio::test]
+async fn in_a_group_each_is_refused_for_itself() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    for number in 1..=3 {
+        start(&store, node, number).await;
+    }
+    // Another handle cancels the second behind this one's back.
+    let operator = store.another().await;
+    let outcome = onward_core::run::Outcome { status: Status::Cancelled, response: "".into(), error: "no".into() };
+    operator.control(run_id(2), onward_core::store::Control::Cancel(outcome), at(1)).await.unwrap();
+    let stranger = Lease { fence: Fence(7), ..lease(node, 3) };
+    let answers = [
+        store.checkpoint(appending(lease(node, 1), 0, "a")),
+        store.checkpoint(appending(lease(node, 2), 0, "b")),
+        store.checkpoint(appending(stranger, 0, "c")),
+        store.checkpoint(appending(lease(node, 3), 0, "d")),
+    ];
+    let mut answered = Vec::new();
+    for answer in answers {
+        answered.push(answer.await);
+    }
+    assert!(answered[0].is_ok() && answered[3].is_ok(), "{answered:?}");
+    assert!(is_lease_lost(&answered[1]) && is_lease_lost(&answered[2]), "{answered:?}");
+    assert_eq!((entries(&store, 1).await, entries(&store, 2).await, entries(&store, 3).await), (1, 0, 1));
+    assert_eq!(status(&store, 2).await, Status::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_makes_one_run_whoever_comes_first() {
+    let store = TestStore::open().await;
+    let other = store.another().await;
+    let (node, other_node) = (join(&store).await, join(&other).await);
+    let mut asked = Vec::new();
+    for number in 0..20 {
+        let (store, node) = if number % 2 == 0 { (&store.store, node) } else { (&other, other_node) };
+        asked.push((number, store.checkpoint(starting_with_key(node, number))));
+    }
+    let (mut made, mut told) = (Vec::new(), Vec::new());
+    for (number, answer) in asked {
+        match answer.await {
+            Ok(_) => made.push(run_id(number)),
+            Err(StoreError::KeyTaken { run_id, same_request: true }) => told.push(run_id),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert!(told.len() == 19 && told.iter().all(|run_id| *run_id == made[0]), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_streams_many_small_writes_keep_their_order() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let writes: Vec<_> = (1..=500)
+        .map(|place| {
+            let kind = FrameKind::Chunk(place.to_string().into());
+            let frames = vec![Frame { place: Place(place), step: None, kind }];
+            store.checkpoint(Checkpoint { frames, ..Checkpoint::new(lease, at(2)) })
+        })
+        .collect();
+    for write in writes {
+        write.await.expect("each chunk is written");
+    }
+    let mut read = Vec::new();
+    while let Some(last) =
+        read.last().map_or(Some(Place(0)), |frame: &Frame| (frame.place.0 < 500).then_some(frame.place))
+    {
+        read.extend(store.frames(run_id(1), last, 64).await.unwrap());
+    }
+    assert!(read.iter().zip(1..).all(|(frame, place)| frame.place == Place(place)));
+    assert_eq!(read.len(), 500);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let store = TestStore::open().await;
+    let small = PostgresStore::open(store.database.url(), Options::new().queue_len(10)).await.unwrap();
+    let node = join(&small).await;
+    let asked: Vec<_> = (0..30).map(|number| small.checkpoint(starting(node, number))).collect();
+    let mut refused = 0;
+    for answer in asked {
+        match answer.await {
+            Ok(_) => {}
+            answer if is_unavailable(&answer) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, 20);
+    start(&small, node, 100).await;
+}

@@ -1,0 +1,146 @@
+//! Opening: migrations from many nodes, newer schemas, passwords, what is no database.
+
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use onward_core::{Clock, Store, Timestamp};
+use onward_postgres::{Options, PostgresStore};
+use onward_testing::postgres::{PostgresOptions, PostgresServer, TestDatabase};
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_come_at_once_make_the_schema_once() {
+    let database = TestDatabase::create();
+    let url = database.url().to_owned();
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            tokio::task::spawn(async move { PostgresStore::open(&url, Options::new().connections(1)).await })
+        })
+        .collect();
+    for opened in opening {
+        let store = opened.await.unwrap().expect("each node opens it");
+        join(&store).await;
+        store.close().await;
+    }
+    assert_eq!(database.query("SELECT count(*), max(version) FROM onward_schema").trim(), "1|1");
+    assert_eq!(database.query("SELECT count(*) FROM onward_nodes").trim(), "8");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_there_when_it_is_opened_again() {
+    let first = TestStore::open().await;
+    let node = join(&first).await;
+    let lease = start(&first, node, 1).await;
+    first.checkpoint(appending(lease, 0, "a")).await.unwrap();
+    first.store.close().await;
+    let again = open(first.database.url()).await;
+    assert_eq!(entries(&again, 1).await, 1);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let store = TestStore::open().await;
+    store.database.query("UPDATE onward_schema SET version = 99");
+    let refused = PostgresStore::open(store.database.url(), Options::new()).await;
+    let text = std::error::Error::source(&refused.unwrap_err()).unwrap().to_string();
+    assert!(text.contains("schema 99") && text.contains("newer release"), "{text}");
+    assert_eq!(store.database.query("SELECT version FROM onward_schema").trim(), "99");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_unavailable_and_says_no_password() {
+    for url in ["postgres://app:hunter2@127.0.0.1:1/app", "postgres://app:hunter2@127.0.0.1:port/app"] {
+        let refused = PostgresStore::open(url, Options::new().timeout(Duration::from_millis(500))).await;
+        assert!(is_unavailable(&refused));
+        let text = format!("{:?}", refused.unwrap_err());
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn each_connection_asks_for_its_password() {
+    let server = PostgresServer::start(&PostgresOptions::new().password("first"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let password = Arc::new(parking_lot::Mutex::new("first".to_owned()));
+    let newest = Arc::clone(&password);
+    let options = Options::new().connections(1).notifications(false).password(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let password = newest.lock().clone();
+        async move { Ok(password) }
+    });
+    let without = server.url().replace(":first@", "@");
+    let store = PostgresStore::open(&without, options.clone()).await.expect("the password is asked for");
+    let node = join(&store).await;
+    let before = asked.load(Ordering::Relaxed);
+    assert!(before >= 1);
+
+    // The token is replaced, and the server breaks all connections: the next ones come with the new one.
+    server.query("ALTER ROLE CURRENT_USER PASSWORD 'second'");
+    *password.lock() = "second".to_owned();
+    server.restart_immediate();
+    let mut beat = store.heartbeat(node, at(1), LEASE).await;
+    for _ in 0..50 {
+        if beat.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        beat = store.heartbeat(node, at(1), LEASE).await;
+    }
+    beat.expect("it comes back by itself");
+    assert!(asked.load(Ordering::Relaxed) > before);
+    assert!(is_unavailable(&PostgresStore::open(&without, Options::new()).await));
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_and_verified_as_the_url_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("server.crt"), folder.path().join("server.key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .expect("openssl is there");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let server = PostgresServer::start(&PostgresOptions::new().tls(&certificate, &key));
+    let plain = server.url();
+    let base = plain.split('?').next().unwrap().to_owned();
+    let root = certificate.to_str().unwrap().replace('/', "%2F");
+    let open =
+        async |query: String| PostgresStore::open(&format!("{base}?{query}"), Options::new().connections(1)).await;
+
+    assert!(is_unavailable(&open("sslmode=disable".to_owned()).await), "the server wants TLS");
+    open("sslmode=require".to_owned()).await.expect("any certificate is believed");
+    assert!(is_unavailable(&open("sslmode=verify-full".to_owned()).await), "nobody known vouches for it");
+    let store = open(format!("sslmode=verify-full&sslrootcert={root}")).await.expect("its authority is known");
+    join(&store).await;
+    let encrypted = server.query(
+        "SELECT bool_or(ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+         WHERE a.application_name = 'onward'",
+    );
+    assert_eq!(encrypted.trim(), "t");
+}
+
+#[tokio::test]
+async fn the_clock_is_that_of_the_database() {
+    let store = TestStore::open().await;
+    let micros = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INT8)";
+    let before: i64 = store.database.query(micros).trim().parse().unwrap();
+    let now = store.clock().now();
+    let after: i64 = store.database.query(micros).trim().parse().unwrap();
+    let slack = 50_000;
+    assert!(Timestamp::from_micros(before - slack) <= now && now <= Timestamp::from_micros(after + slack));
+}

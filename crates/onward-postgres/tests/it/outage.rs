@@ -1,0 +1,86 @@
+//! A database that is gone for a while, or slow: clear errors, nothing acknowledged is lost, and it comes back by itself.
+
+use std::time::Duration;
+
+use onward_core::Store;
+use onward_postgres::{Options, PostgresStore};
+use onward_testing::postgres::{PostgresOptions, PostgresServer};
+
+use crate::support::*;
+
+/// Tries until it is well again.
+async fn again<T, E: std::fmt::Debug>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let mut last = None;
+    for _ in 0..200 {
+        match ask().await {
+            Ok(value) => return value,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not come back: {last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_crash_of_the_server() {
+    let server = PostgresServer::start(&PostgresOptions::new());
+    let options = Options::new().timeout(Duration::from_secs(2));
+    let store = PostgresStore::open(&server.url(), options).await.unwrap();
+    let node = join(&store).await;
+    let writer = {
+        let store = store.clone();
+        tokio::task::spawn(async move {
+            let (mut acknowledged, mut refused) = (Vec::new(), 0);
+            for number in 0..20_000_u128 {
+                match store.checkpoint(starting(node, number)).await {
+                    Ok(_) => acknowledged.push(number),
+                    Err(error) => {
+                        assert!(is_unavailable(&Err::<(), _>(error)));
+                        refused += 1;
+                        if refused > 3 {
+                            break;
+                        }
+                    }
+                }
+            }
+            acknowledged
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.stop_immediate();
+    let acknowledged = tokio::time::timeout(Duration::from_secs(20), writer).await.expect("it is told soon").unwrap();
+    assert!(!acknowledged.is_empty());
+    assert!(is_unavailable(&store.run(run_id(0)).await));
+    server.start_again();
+    again(async || store.run(run_id(0)).await).await;
+    for number in &acknowledged {
+        assert!(store.run(run_id(*number)).await.unwrap().is_some(), "run {number} was acknowledged");
+    }
+    // What this node held it holds still, and goes on with.
+    let last = *acknowledged.last().unwrap();
+    again(async || store.checkpoint(finishing(lease(node, last), "done")).await).await;
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_told_in_time() {
+    let store = TestStore::open().await;
+    let options = Options::new().connections(2).timeout(Duration::from_millis(500)).notifications(false);
+    let hasty = PostgresStore::open(store.database.url(), options).await.unwrap();
+    let node = join(&hasty).await;
+    start(&hasty, node, 1).await;
+    // Somebody locks the table for longer than the store waits.
+    let url = store.database.url().to_owned();
+    let lock = tokio::task::spawn_blocking(move || {
+        std::process::Command::new("psql")
+            .args([url.as_str(), "-qc", "BEGIN; LOCK TABLE onward_entries; SELECT pg_sleep(2); COMMIT"])
+            .status()
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let hung = hasty.checkpoint(appending(lease(node, 1), 0, "a")).await;
+    assert!(is_unavailable(&hung), "{hung:?}");
+    lock.await.unwrap().unwrap();
+    // It may have been written or not; the run goes on from what is there.
+    let written = u32::try_from(entries(&hasty, 1).await).unwrap();
+    again(async || hasty.checkpoint(appending(lease(node, 1), written, "b")).await).await;
+    assert_eq!(entries(&hasty, 1).await, usize::try_from(written + 1).unwrap());
+}
