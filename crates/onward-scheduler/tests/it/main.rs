@@ -5,10 +5,13 @@ mod support;
 
 mod claims;
 mod clock;
+mod elsewhere;
+mod fence;
 mod hub;
 mod lease;
 mod nudges;
 mod outage;
+mod release;
 mod shutdown;
 mod sweep;
 mod tasks;

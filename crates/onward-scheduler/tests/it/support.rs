@@ -14,8 +14,8 @@ use onward_core::{
     event::Event,
     run::{NewRun, Outcome, RunRecord, Status},
     store::{
-        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Endpoints, Lease, Loaded, RunFilter, RunPage, Swept,
-        Then, Woken,
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Endpoints, Lease, Loaded, News, RunFilter, RunPage,
+        Swept, Then, Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -23,7 +23,10 @@ use onward_core::{
 use onward_scheduler::{Attached, Config, Hub, Resume, Scheduler, TaskSet};
 use onward_testing::MemoryStore;
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -74,6 +77,15 @@ pub(crate) struct Script {
     /// The node is given up, until the next one joins.
     pub(crate) gives_up: AtomicBool,
     pub(crate) joins_fail: AtomicBool,
+    /// Heartbeats never answer.
+    pub(crate) heartbeats_hang: AtomicBool,
+    /// Other processes may write to it.
+    pub(crate) is_shared: AtomicBool,
+    /// What other processes did and this one has not heard of.
+    pub(crate) unheard: Mutex<Vec<News>>,
+    pub(crate) told: Notify,
+    pub(crate) looked: Mutex<Vec<(Vec<Watched>, Instant)>>,
+    pub(crate) checkpoints: AtomicUsize,
     /// What every claim says beside what it gives.
     pub(crate) claims_say: Mutex<Option<Claims>>,
     pub(crate) sweeps: Mutex<VecDeque<Swept>>,
@@ -99,6 +111,12 @@ impl ScriptedStore {
 
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Another process did something.
+    pub(crate) fn tell(&self, news: News) {
+        self.unheard.lock().push(news);
+        self.told.notify_one();
     }
 
     pub(crate) fn give_up_node(&self) {
@@ -141,6 +159,9 @@ impl Store for ScriptedStore {
 
     fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
         self.heartbeats.lock().push((node, now));
+        if self.heartbeats_hang.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         self.answer_node(|memory| memory.heartbeat(node, now, lease))
     }
 
@@ -150,6 +171,7 @@ impl Store for ScriptedStore {
     }
 
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
+        self.checkpoints.fetch_add(1, Ordering::SeqCst);
         self.answer(|memory| memory.checkpoint(checkpoint))
     }
 
@@ -239,6 +261,28 @@ impl Store for ScriptedStore {
 
     fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
         self.answer(|memory| memory.registrations())
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::SeqCst)
+    }
+
+    fn news(&self) -> BoxFuture<'static, Vec<News>> {
+        let store = self.clone();
+        Box::pin(async move {
+            loop {
+                let unheard = std::mem::take(&mut *store.unheard.lock());
+                if !unheard.is_empty() {
+                    return unheard;
+                }
+                store.told.notified().await;
+            }
+        })
+    }
+
+    fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
+        self.looked.lock().push((watched.clone(), Instant::now()));
+        self.answer(|memory| memory.look(watched))
     }
 }
 
@@ -336,8 +380,18 @@ pub(crate) fn quiet() -> Config {
 
 impl Node {
     pub(crate) async fn new(config: Config) -> Self {
-        config.check().unwrap();
+        Self::on(ScriptedStore::default(), config).await
+    }
+
+    /// One whose store others may write to, too.
+    pub(crate) async fn shared(config: Config) -> Self {
         let store = ScriptedStore::default();
+        store.is_shared.store(true, Ordering::SeqCst);
+        Self::on(store, config).await
+    }
+
+    async fn on(store: ScriptedStore, config: Config) -> Self {
+        config.check().unwrap();
         let clock = PausedClock { began: Instant::now(), start: Timestamp::EPOCH.after(secs(1_000_000)) };
         let resumer = Resumer {
             store: store.clone(),
@@ -383,6 +437,23 @@ impl Node {
         checkpoint.then = Then::Suspend { due_at: self.clock.at(after_start) };
         self.store.checkpoint(checkpoint).await.unwrap();
         run_id
+    }
+
+    /// Stores a run that is held under a lease, unless it is there.
+    pub(crate) async fn held(&self, lease: Lease) {
+        let now = self.clock.now();
+        let mut checkpoint = Checkpoint::new(lease, now);
+        checkpoint.start = Some(NewRun {
+            run_id: lease.run_id,
+            endpoint: endpoint("ours"),
+            created_at: now,
+            request: Payload::default(),
+            timeout_at: None,
+            retention: secs(3600),
+            key: None,
+            parent: None,
+        });
+        _ = self.store.checkpoint(checkpoint).await;
     }
 
     pub(crate) async fn status(&self, run_id: RunId) -> Status {
