@@ -20,6 +20,7 @@ use crate::{
     functions::Functions,
     live::{Registry, Remote},
     observe::Metrics,
+    peers::{self, Peers},
     record::Names,
     serve::serve,
     shared::Shared,
@@ -106,6 +107,7 @@ impl Engine {
         let config = Config { event_retention: options.event_retention, ..Config::default() };
         let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
         let caller = Caller::try_new(&options)?;
+        let peers = Peers::try_new(&options, address)?;
         scheduler.join().await?;
         let shared = Arc::new(Shared {
             store,
@@ -120,6 +122,7 @@ impl Engine {
             caller,
             live: Registry::default(),
             functions,
+            peers,
             names: Names::default(),
             metrics: Metrics::new(),
             streams_open: Arc::default(),
@@ -137,6 +140,9 @@ impl Engine {
     pub async fn serve(self, until: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let Self { shared, listener, opened, .. } = self;
         shared.scheduler.start(Arc::new(Remote(Arc::clone(&shared))));
+        if shared.store.is_shared() {
+            shared.tasks.spawn("peers", peers::keep_up(Arc::clone(&shared)));
+        }
         let app: Router = api::router(Arc::clone(&shared));
         let (tasks, closing, drain) = (shared.tasks.clone(), shared.closing.clone(), shared.options.drain);
         // Why it goes on listening: an endpoint that is being called asks the engine for its run's state.
@@ -150,6 +156,7 @@ impl Engine {
             closing.cancel();
         };
         serve(listener, app, graceful, LAST_REQUESTS).await;
+        shared.peers.leave(&*shared.store).await;
         shared.scheduler.shutdown().await?;
         match opened {
             Some(Opened::Sqlite(store)) => store.close().await,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use onward_core::{
-    EndpointId, RunId, StepKey, Store, StoreError, Timestamp,
+    EndpointId, Payload, RunId, StepKey, Store, StoreError, Timestamp,
     event::Event,
     event::{Matcher, matching::When},
     run::{IdempotencyKey, NewRun},
@@ -43,17 +43,7 @@ pub(crate) struct Function {
 impl Functions {
     /// The functions that a store has.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let functions = Self::default();
-        for (name, value) in store.registrations().await? {
-            if !name.starts_with(KEPT) {
-                continue;
-            }
-            match serde_json::from_slice::<Registration>(value.as_ref()) {
-                Ok(registration) => functions.put(&registration),
-                Err(error) => tracing::warn!(name, %error, "a registration cannot be read"),
-            }
-        }
-        Ok(functions)
+        Ok(read(&store.registrations().await?))
     }
 
     /// Registers an app's functions in place of those that it had. Whether that changed something.
@@ -63,6 +53,15 @@ impl Functions {
         let modified = store.register(format!("{KEPT}{}", registration.app), value.into()).await?;
         self.put(registration);
         Ok(modified)
+    }
+
+    /// Makes what is known what a store has by now; gives all that is registered there.
+    pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<Vec<(String, Payload)>, StoreError> {
+        let _registering = self.registering.lock().await;
+        let registrations = store.registrations().await?;
+        let known = read(&registrations);
+        *self.by_id.write() = std::mem::take(&mut *known.by_id.write());
+        Ok(registrations)
     }
 
     fn put(&self, registration: &Registration) {
@@ -96,6 +95,18 @@ impl Functions {
         };
         self.by_id.read().values().filter(starts).cloned().collect()
     }
+}
+
+/// The functions among what is registered.
+fn read(registrations: &[(String, Payload)]) -> Functions {
+    let functions = Functions::default();
+    for (name, value) in registrations.iter().filter(|(name, _)| name.starts_with(KEPT)) {
+        match serde_json::from_slice::<Registration>(value.as_ref()) {
+            Ok(registration) => functions.put(&registration),
+            Err(error) => tracing::warn!(name, %error, "a registration cannot be read"),
+        }
+    }
+    functions
 }
 
 /// Whether a trigger is for events of a name: `shop/*` is for all that begin with `shop/`.

@@ -12,6 +12,7 @@ mod functions;
 mod live;
 pub mod observe;
 pub mod options;
+mod peers;
 mod plan;
 mod record;
 mod serve;

@@ -27,6 +27,9 @@ pub struct Options {
     pub mode: Mode,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where other engines on the same store reach this one, such as `http://10.0.0.5:8288`; `None` for where it
+    /// listens.
+    pub advertise: Option<String>,
     /// Where runs are kept: `sqlite:PATH`, `postgres://…`, or `memory:`. A password in it is never shown.
     pub store: String,
     /// The signing keys: the first signs, all verify. Never shown.
@@ -170,6 +173,7 @@ impl Options {
         Self {
             mode,
             listen: SocketAddr::from(([127, 0, 0, 1], 8288)),
+            advertise: None,
             store: "sqlite:onward.db".to_owned(),
             signing_keys: Vec::new(),
             event_keys: Vec::new(),

@@ -16,6 +16,7 @@ use crate::{
     live::Registry,
     observe::Metrics,
     options::{Options, Retry},
+    peers::Peers,
     plan::Plan,
     record::Names,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) caller: Caller,
     pub(crate) live: Registry,
     pub(crate) functions: Functions,
+    pub(crate) peers: Peers,
     pub(crate) names: Names,
     pub(crate) metrics: Metrics,
     /// How many streams are being read.

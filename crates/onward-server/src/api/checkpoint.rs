@@ -6,6 +6,7 @@ use axum::{
     extract::{Path, Request, State},
     response::Response,
 };
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use onward_core::{
     RunId, Timestamp,
@@ -20,6 +21,7 @@ use serde_json::json;
 use super::{Engine, authorize, json, read, refusal::Refusal, refused, run_id};
 use crate::{
     live::{Live, NotTaken, knows_all},
+    peers::{Passing, REPORT_TIMEOUT},
     record::{Origin, Target, from_millis},
     shared::Shared,
 };
@@ -28,6 +30,8 @@ use crate::{
 const RETRIES_DEFAULT: u32 = 3;
 /// How long a report waits for its run to be claimed, after a restart.
 const CLAIM_WAIT: Duration = Duration::from_secs(3);
+/// How often it is looked whether another engine has claimed it.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How far an endpoint's clock may be behind before its time of a request is not believed.
 const BEHIND_MAX: Duration = Duration::from_secs(3600);
 
@@ -35,6 +39,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(3600);
 pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
     let (is_base64, traceparent) = (is_base64(request.headers()), traceparent(request.headers()));
+    let (request, passing) = passing(request);
     let limits = shared.options.limits;
     let body = read(request, limits.checkpoint_bytes).await?;
     let checkpoint =
@@ -61,7 +66,10 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
         key: None,
         parent: None,
     };
-    report(&shared, run_id, Some((new, origin)), ops).await?;
+    let passing = Report { passing, body };
+    if let Some(answer) = report(&shared, run_id, Some((new, origin)), ops, &passing).await? {
+        return Ok(answer);
+    }
     let token = shared.token(run_id);
     let data = json!({
         "fn_id": endpoint.as_str(),
@@ -82,10 +90,23 @@ pub(super) async fn steps(
     authorize(&shared, request.headers())?;
     let run_id = run_id(&run)?;
     let limits = shared.options.limits;
+    let (request, passing) = passing(request);
     let body = read(request, limits.checkpoint_bytes).await?;
     let ops = parse_steps(&body, limits.steps).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
-    report(&shared, run_id, None, ops).await?;
-    Ok(json(&json!({ "data": {} })))
+    let answer = report(&shared, run_id, None, ops, &Report { passing, body }).await?;
+    Ok(answer.unwrap_or_else(|| json(&json!({ "data": {} }))))
+}
+
+/// A report as it came: another engine may be the one to take it.
+struct Report {
+    passing: Passing,
+    body: Bytes,
+}
+
+fn passing(request: Request) -> (Request, Passing) {
+    let (parts, body) = request.into_parts();
+    let passing = Passing::of(&parts);
+    (Request::from_parts(parts, body), passing)
 }
 
 /// Whether the endpoint may be called again: a run that cannot go on should not begin.
@@ -98,15 +119,16 @@ fn check(shared: &Shared, event: &onward_protocol::sdk::checkpoint::HttpRequestE
     })
 }
 
-/// Takes a report, and counts it.
+/// Takes a report, and counts it. It gives the answer of the engine that took it, where that is another.
 async fn report(
     shared: &Arc<Shared>,
     run_id: RunId,
     first: Option<(NewRun, Origin)>,
     ops: Vec<Op>,
-) -> Result<(), Refusal> {
+    report: &Report,
+) -> Result<Option<Response>, Refusal> {
     let began = tokio::time::Instant::now();
-    let taken = take(shared, run_id, first, ops).await;
+    let taken = take(shared, run_id, first, ops, report).await;
     shared.metrics.checkpoint(if taken.is_ok() { "taken" } else { "refused" }, began.elapsed());
     taken
 }
@@ -117,12 +139,13 @@ async fn take(
     run_id: RunId,
     first: Option<(NewRun, Origin)>,
     ops: Vec<Op>,
-) -> Result<(), Refusal> {
+    report: &Report,
+) -> Result<Option<Response>, Refusal> {
     let until = tokio::time::Instant::now() + CLAIM_WAIT;
     loop {
         if let Some(live) = shared.live.get(run_id) {
             match live.report(ops.clone()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(None),
                 Err(NotTaken::Ended(status)) => return Err(over(status)),
                 Err(NotTaken::Unavailable) => return Err(Refusal::unavailable()),
                 Err(NotTaken::Elsewhere) => {}
@@ -134,21 +157,29 @@ async fn take(
                 return Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such run"));
             };
             return match Live::begin(shared, new, origin, ops).await {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(None),
                 Err(NotTaken::Ended(status)) => Err(over(status)),
                 Err(NotTaken::Elsewhere | NotTaken::Unavailable) => Err(Refusal::unavailable()),
             };
         };
         let plan = shared.stored_plan(&loaded.journal);
         if knows_all(&plan, &ops, loaded.record.status.is_final()) {
-            return Ok(());
+            return Ok(None);
         }
         if loaded.record.status.is_final() {
             return Err(over(loaded.record.status));
         }
+        if let Some(node) = loaded.record.node {
+            let body = report.body.clone().into();
+            if let Some(answer) = report.passing.pass_on(shared, node, body, Some(REPORT_TIMEOUT)).await {
+                return Ok(Some(answer));
+            }
+        }
         // It is about to be claimed, unless it waits for long: then what is reported comes too late.
         let left = until.saturating_duration_since(tokio::time::Instant::now());
-        if left.is_zero() || shared.live.wait_for(run_id, left).await.is_none() {
+        let look = if shared.store.is_shared() { LOOK_EVERY } else { CLAIM_WAIT };
+        let came = shared.live.wait_for(run_id, left.min(look)).await.is_some();
+        if !came && left <= look {
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the run is not under way here: try again"));
         }
     }

@@ -16,10 +16,11 @@ use crate::{
     options::Mode,
 };
 
-/// `GET /health`: whether the engine takes requests.
+/// `GET /health`: whether the engine takes requests. It does not when its store has not answered for the length of a
+/// lease.
 pub(super) async fn health(State(shared): Engine) -> Response {
-    if shared.is_draining() || shared.scheduler.node().is_none() {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping, or joining its store")
+    if shared.is_draining() || !shared.scheduler.is_ready() {
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping, or its store does not answer")
             .into_response();
     }
     json(&json!({ "status": 200, "message": "OK" }))

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use onward_core::{
-    RunId,
+    RunId, StoreError,
     run::{Outcome, Status},
 };
 use serde::Deserialize;
@@ -63,19 +63,33 @@ fn form(shared: &Shared, asked: &Asked, headers: &HeaderMap) -> Result<OutputFor
     }
 }
 
+/// How long a store is left alone that cannot be read now.
+const REST: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The outcome; `None` where there was none for as long as a connection is held.
 async fn outcome(shared: &Arc<Shared>, run_id: RunId) -> Result<Option<Arc<Outcome>>, Refusal> {
     // Why before the store is asked: what happens after that is told.
     let mut watch = shared.hub.watch(run_id);
-    let record = shared.store.run(run_id).await.map_err(|error| refused(&error))?;
-    let Some(record) = record else { return Err(Refusal::new(StatusCode::GONE, "the run is no longer kept")) };
-    if let Some(outcome) = record.outcome {
-        return Ok(Some(Arc::new(outcome)));
-    }
-    tokio::select! {
-        outcome = watch.outcome() => Ok(Some(outcome)),
-        () = tokio::time::sleep(shared.options.hold) => Ok(None),
-        () = shared.closing.cancelled() => Ok(None),
+    let until = tokio::time::Instant::now() + shared.options.hold;
+    loop {
+        let read = match shared.store.run(run_id).await {
+            // Why not refused: who waits for a run can do nothing better than to wait for its store, too.
+            Err(StoreError::Unavailable(_)) => false,
+            read => {
+                let record = read.map_err(|error| refused(&error))?;
+                let gone = || Refusal::new(StatusCode::GONE, "the run is no longer kept");
+                if let Some(outcome) = record.ok_or_else(gone)?.outcome {
+                    return Ok(Some(Arc::new(outcome)));
+                }
+                true
+            }
+        };
+        tokio::select! {
+            outcome = watch.outcome() => return Ok(Some(outcome)),
+            () = tokio::time::sleep(REST), if !read => {}
+            () = tokio::time::sleep_until(until) => return Ok(None),
+            () = shared.closing.cancelled() => return Ok(None),
+        }
     }
 }
 

@@ -10,11 +10,16 @@ use axum::{
 use futures_util::FutureExt;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use onward_core::RunId;
 use onward_protocol::sse::Parser;
 use serde::Deserialize;
 
-use super::{Engine, authorize, refusal::Refusal, run_id};
-use crate::live::{Live, TeeId, Teed};
+use super::{Engine, authorize, refusal::Refusal, refused, run_id};
+use crate::{
+    live::{Live, TeeId, Teed},
+    peers::Passing,
+    shared::Shared,
+};
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
@@ -31,9 +36,7 @@ pub(super) async fn tee(
 ) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
     let run_id = run_id(&asked.channel)?;
-    let Some(live) = shared.live.get(run_id) else {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "the run is not under way here"));
-    };
+    let Some(live) = shared.live.get(run_id) else { return elsewhere(&shared, run_id, request).await };
     let (id, stop) = live.open_tee();
     let open = Open { live, id };
     let taken = tokio::select! {
@@ -41,6 +44,20 @@ pub(super) async fn tee(
         () = stop.cancelled() => Ok(()),
     };
     taken.map(|()| Response::new(Body::empty()))
+}
+
+/// Passes the frames on to the engine that moves the run.
+async fn elsewhere(shared: &Shared, run_id: RunId, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let record =
+        if shared.store.is_shared() { shared.store.run(run_id).await.map_err(|error| refused(&error))? } else { None };
+    let node = record.and_then(|record| record.node);
+    let body = reqwest::Body::wrap_stream(body.into_data_stream());
+    let answer = match node {
+        Some(node) => Passing::of(&parts).pass_on(shared, node, body, None).await,
+        None => None,
+    };
+    answer.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "the run is not under way here"))
 }
 
 /// A stream that is open for as long as this is: the endpoint may go away at any time.

@@ -42,6 +42,7 @@ impl Reader {
         Options {
             mode: self.mode,
             listen: SocketAddr::new(host, port),
+            advertise: self.one("advertise", None, |text| value::origin(text).map(Some)),
             store: self.one("store", default.store.clone(), value::store),
             signing_keys: self.keys("signing-key", value::signing_key),
             event_keys: self.keys("event-key", value::event_key),

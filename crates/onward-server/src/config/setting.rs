@@ -61,6 +61,11 @@ impl Setting {
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("host", "IP", "The address to listen on, such as 127.0.0.1 or 0.0.0.0"),
     Setting::new("port", "PORT", "The port to listen on; 0 takes a free one"),
+    Setting::new(
+        "advertise",
+        "ORIGIN",
+        "Where other engines on the same store reach this one; by default where it listens",
+    ),
     Setting::new("store", "URL", "Where runs are kept: sqlite:PATH, postgres://…, or memory: until the engine stops"),
     Setting::new("signing-key", "KEY", "A signing key, as in INNGEST_SIGNING_KEY; repeatable, the first signs")
         .kind(Kind::Secrets),

@@ -44,6 +44,7 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
             (_, Retry::Between(_, max)) => max,
             (_, Retry::Every(every)) => every,
         }),
+        "advertise" => quoted(options.advertise.as_ref()?),
         "allow-origin" => list(options.origins.only.iter().map(String::as_str)),
         "allow-private" => options.origins.private.to_string(),
         "output" => quoted(match options.output {

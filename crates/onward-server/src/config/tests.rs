@@ -304,6 +304,7 @@ fn what_is_shown_names_its_sources_and_no_secret() {
     expect![[r#"
         host = "127.0.0.1"  # default of start
         port = 0  # flag --port
+        # advertise  # default of start
         store = "sqlite:onward.db"  # default of start
         signing_key = ["…", "…"]  # variable ONWARD_SIGNING_KEY
         event_key = ["…"]  # settings.toml line 2, event_key

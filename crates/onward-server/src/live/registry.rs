@@ -103,7 +103,7 @@ impl Resume for Remote {
                 Err(error) => {
                     tracing::error!(run_id = %lease.run_id, error = &error as &dyn std::error::Error,
                         "a run could not be loaded");
-                    give_back(&shared, lease).await;
+                    shared.scheduler.release(lease, PAUSE);
                 }
             }
         })
@@ -140,17 +140,3 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
 
 /// How long a run stands back that could not be loaded.
 const PAUSE: Duration = Duration::from_secs(5);
-
-async fn give_back(shared: &Shared, lease: Lease) {
-    let now = shared.clock.now();
-    let due_at = now.after(PAUSE);
-    let checkpoint = Checkpoint { then: Then::Suspend { due_at }, ..Checkpoint::new(lease, now) };
-    match shared.store.checkpoint(checkpoint).await {
-        Ok(done) => {
-            shared.scheduler.woken(&done.woken);
-            shared.scheduler.due_at(due_at);
-        }
-        Err(error) => tracing::warn!(run_id = %lease.run_id, error = &error as &dyn std::error::Error,
-            "a run was not given back"),
-    }
-}

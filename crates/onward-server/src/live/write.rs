@@ -175,8 +175,8 @@ impl Live {
             // Why a rest: what cannot be written once may not be another time.
             let corrupt = matches!(error, StoreError::Corrupt(_));
             let rest = if corrupt { REST } else { std::time::Duration::ZERO };
-            let live = Arc::clone(self);
-            self.shared.tasks.spawn("give back", async move { live.give_back(rest).await });
+            // Else nobody would look at it before this node is gone.
+            self.shared.scheduler.release(self.lease, rest);
         }
     }
 
@@ -191,30 +191,7 @@ impl Live {
     pub(super) fn abandon(self: &Arc<Self>) {
         tracing::error!(run_id = %self.run_id, "moving a run panicked: it is given back");
         self.lose();
-        let live = Arc::clone(self);
-        self.shared.tasks.spawn("give back", async move { live.give_back(REST).await });
-    }
-
-    /// Gives the run back, however long the store takes: else nobody would look at it before this node is gone.
-    async fn give_back(&self, rest: std::time::Duration) {
-        let mut pause = std::time::Duration::from_millis(100);
-        loop {
-            let now = self.shared.clock.now();
-            let due_at = now.after(rest);
-            let checkpoint = Checkpoint { then: Then::Suspend { due_at }, ..Checkpoint::new(self.lease, now) };
-            match self.shared.store.checkpoint(checkpoint).await {
-                Ok(done) => {
-                    self.shared.scheduler.woken(&done.woken);
-                    return self.shared.scheduler.due_at(due_at);
-                }
-                Err(StoreError::Unavailable(_)) => {}
-                Err(_) => return, // it never was, or it is others'
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(std::time::Duration::from_secs(5)),
-                () = self.shared.tasks.shutdown_token().cancelled() => return,
-            }
-        }
+        self.shared.scheduler.release(self.lease, REST);
     }
 }
 

@@ -1,6 +1,6 @@
 //! An engine in a runtime of its own, so that it can die as a process does.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use onward_core::Store;
 use onward_server::{
@@ -14,17 +14,24 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Where the engine is now: after a restart it is somewhere else.
+/// Where the engine is now: after a restart it is somewhere else. Where there are several, each request goes to the
+/// next one, as with a load balancer.
 #[derive(Clone, Default)]
-pub(crate) struct Address(Arc<Mutex<String>>);
+pub(crate) struct Address(Arc<Mutex<VecDeque<String>>>);
 
 impl Address {
     pub(crate) fn set(&self, base: &str) {
-        base.clone_into(&mut self.0.lock());
+        self.set_all(&[base]);
+    }
+
+    pub(crate) fn set_all(&self, bases: &[&str]) {
+        *self.0.lock() = bases.iter().map(|&base| base.to_owned()).collect();
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.0.lock())
+        let mut bases = self.0.lock();
+        bases.rotate_left(1);
+        format!("{}{path}", bases.back().unwrap())
     }
 }
 

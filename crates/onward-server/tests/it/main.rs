@@ -12,6 +12,7 @@ mod faults;
 mod first_request;
 mod functions;
 mod origins;
+mod peers;
 mod retry;
 mod script;
 mod slow;

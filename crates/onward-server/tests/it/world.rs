@@ -174,6 +174,12 @@ impl World {
         .await
     }
 
+    /// Sends events once, each as a new one.
+    pub(crate) async fn send_anew(&self, events: &Value) {
+        let (status, said) = self.post("/e/key", &[], events).await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{said}");
+    }
+
     /// Posts JSON, once.
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<(StatusCode, Value)> {
         let mut request = self.http.post(self.address.url(path)).header("content-type", "application/json");
