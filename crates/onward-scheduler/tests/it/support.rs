@@ -447,6 +447,8 @@ impl Node {
             run_id: lease.run_id,
             endpoint: endpoint("ours"),
             created_at: now,
+            version: None,
+            pinned: false,
             request: Payload::default(),
             timeout_at: None,
             retention: secs(3600),
