@@ -83,11 +83,11 @@ impl Connector {
             Ok::<_, tokio_postgres::Error>(match &self.tls {
                 Some(tls) => {
                     let (client, connection) = config.connect(tls.clone()).await?;
-                    (client, Either::Tls(connection))
+                    (client, Either::Tls(Box::new(connection)))
                 }
                 None => {
                     let (client, connection) = config.connect(NoTls).await?;
-                    (client, Either::Plain(connection))
+                    (client, Either::Plain(Box::new(connection)))
                 }
             })
         };
@@ -99,8 +99,8 @@ type TlsStream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socke
 
 /// A connection that may be encrypted.
 pub(crate) enum Either {
-    Plain(tokio_postgres::Connection<Socket, tokio_postgres::tls::NoTlsStream>),
-    Tls(tokio_postgres::Connection<Socket, TlsStream>),
+    Plain(Box<tokio_postgres::Connection<Socket, tokio_postgres::tls::NoTlsStream>>),
+    Tls(Box<tokio_postgres::Connection<Socket, TlsStream>>),
 }
 
 /// What a connection says by itself.
@@ -146,7 +146,9 @@ impl managed::Manager for Connector {
 
     async fn create(&self) -> Result<ClientWrapper, BoxError> {
         let (client, connection) = self.connect().await?;
-        let client = ClientWrapper::new(client, tokio::spawn(drive(connection)));
+        #[expect(clippy::disallowed_methods, reason = "the pool's wrapper ends it with the connection")]
+        let driver = tokio::spawn(drive(connection));
+        let client = ClientWrapper::new(client, driver);
         let millis = self.timeout.as_millis();
         for setting in [format!("SET statement_timeout = {millis}"), format!("SET lock_timeout = {millis}")] {
             client.batch_execute(&setting).await?;

@@ -95,6 +95,11 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] where the URL is wrong, the database cannot be reached in time, or a newer release
     /// has made the schema.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
+        // Boxed: what connects is large, and who opens a store has it in all that it does.
+        Box::pin(Self::connect(url, options)).await
+    }
+
+    async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
         let groups = connect::pool(Connector::try_new(url, &options)?, 2)?;
         migrate::migrate(&pool).await?;

@@ -118,7 +118,7 @@ pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
         return join(builder, Arc::new(store), opened).await;
     }
     if matches!(kind, "postgres" | "postgresql") {
-        return open_postgres(builder, url).await;
+        return Box::pin(open_postgres(builder, url)).await;
     }
     let text = format!(
         "{kind:?} with {rest:?} is not a store this build can open; give \"sqlite:PATH\", \"postgres://…\" or \"memory:\""

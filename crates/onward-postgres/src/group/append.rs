@@ -155,7 +155,9 @@ impl<'a> Going<'a> {
 /// Goes on with runs, and answers.
 pub(crate) async fn append(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<(), (Vec<Job>, StoreError)> {
     let mut columns = Going::default();
-    jobs.iter().for_each(|job| columns.push(inner, job));
+    for job in &jobs {
+        columns.push(inner, job);
+    }
     let nodes = nodes(&jobs);
     let written = match inner.in_time(columns.write(conn, &nodes)).await {
         Ok(written) => written,

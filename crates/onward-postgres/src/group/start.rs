@@ -189,7 +189,7 @@ pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<
         let taken = if digests.is_empty() { BTreeMap::new() } else { inner.taken_keys(conn, &digests).await? };
         Done::Ok((started, taken))
     };
-    let (started, taken) = match inner.in_time(written).await {
+    let (started, taken) = match Box::pin(inner.in_time(written)).await {
         Ok(written) => written,
         Err(abort) => return Err((jobs, abort.into())),
     };

@@ -12,6 +12,7 @@ use onward_core::{
     waiter::{Signal, Subject, Waiter},
 };
 use onward_postgres::PostgresStore;
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -21,7 +22,7 @@ async fn two() -> (TestStore, NodeId, PostgresStore, NodeId) {
     let other = one.another().await;
     let (node, other_node) = (join(&one).await, join(&other).await);
     // The first hears of the second with its next heartbeat.
-    one.heartbeat(node, at(0), LEASE).await.unwrap();
+    one.heartbeat(node, at(0), LEASE).await.expect("it is there");
     (one, node, other, other_node)
 }
 
@@ -37,7 +38,7 @@ fn event(id: u32, name: &str) -> Event {
 
 fn waiter(step: &str, name: &str, since: Option<Timestamp>) -> Waiter {
     let matcher = Matcher { name: name.to_owned(), value: None, when: None };
-    let step = StepId::try_new(step.to_owned(), 0).unwrap().key();
+    let step = StepId::try_new(step.to_owned(), 0).expect("it is valid").key();
     Waiter { step, subject: Subject::Event { matcher, since } }
 }
 
@@ -80,23 +81,25 @@ async fn a_take_over_in_the_middle_of_writes_loses_nothing_that_was_acknowledged
         let node = one.join(now, Duration::from_secs(1)).await.unwrap();
         other.heartbeat(other_node, now, Duration::from_secs(1_000)).await.unwrap();
         let held = start(&one, node, number).await;
-        let writer = {
+        let writes = {
             let one = one.store.clone();
-            tokio::task::spawn(async move {
+            async move {
                 let mut written = 0;
                 while written < 200 && one.checkpoint(appending(held, written, "x")).await.is_ok() {
                     written += 1;
                 }
                 written
-            })
+            }
         };
+        let mut writer = JoinSet::new();
+        writer.spawn(writes);
         tokio::time::sleep(Duration::from_millis(u64::try_from(round).unwrap() % 5)).await;
         let late = now.after(Duration::from_secs(10));
         other.heartbeat(other_node, late, Duration::from_secs(1_000)).await.unwrap();
         let claims = claim(&other, other_node, late, 10).await;
         let taken = claims.leases.iter().find(|(lease, _)| lease.run_id == run_id(number)).expect("it is due").0;
         let seen = entries(&other, number).await;
-        let acknowledged = writer.await.unwrap();
+        let acknowledged: u32 = writer.join_next().await.unwrap().unwrap();
         assert_eq!(seen, usize::try_from(acknowledged).unwrap(), "round {round}");
         other.checkpoint(finishing(taken, "done")).await.unwrap();
         assert_eq!(entries(&other, number).await, seen);

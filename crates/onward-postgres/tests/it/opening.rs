@@ -12,6 +12,7 @@ use std::{
 use onward_core::{Clock, Store, Timestamp};
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::{PostgresOptions, PostgresServer, TestDatabase};
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -19,14 +20,13 @@ use crate::support::*;
 async fn nodes_that_come_at_once_make_the_schema_once() {
     let database = TestDatabase::create();
     let url = database.url().to_owned();
-    let opening: Vec<_> = (0..8)
-        .map(|_| {
-            let url = url.clone();
-            tokio::task::spawn(async move { PostgresStore::open(&url, Options::new().connections(1)).await })
-        })
-        .collect();
-    for opened in opening {
-        let store = opened.await.unwrap().expect("each node opens it");
+    let mut opening = JoinSet::new();
+    for _ in 0..8 {
+        let url = url.clone();
+        opening.spawn(async move { PostgresStore::open(&url, Options::new().connections(1)).await });
+    }
+    while let Some(opened) = opening.join_next().await {
+        let store = opened.unwrap().expect("each node opens it");
         join(&store).await;
         store.close().await;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use onward_core::Store;
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::{PostgresOptions, PostgresServer};
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -27,9 +28,9 @@ async fn what_was_acknowledged_survives_a_crash_of_the_server() {
     let options = Options::new().timeout(Duration::from_secs(2));
     let store = PostgresStore::open(&server.url(), options).await.unwrap();
     let node = join(&store).await;
-    let writer = {
+    let writes = {
         let store = store.clone();
-        tokio::task::spawn(async move {
+        async move {
             let (mut acknowledged, mut refused) = (Vec::new(), 0);
             for number in 0..20_000_u128 {
                 match store.checkpoint(starting(node, number)).await {
@@ -44,11 +45,15 @@ async fn what_was_acknowledged_survives_a_crash_of_the_server() {
                 }
             }
             acknowledged
-        })
+        }
     };
+    let mut writer = JoinSet::new();
+    writer.spawn(writes);
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.stop_immediate();
-    let acknowledged = tokio::time::timeout(Duration::from_secs(20), writer).await.expect("it is told soon").unwrap();
+    let acknowledged =
+        tokio::time::timeout(Duration::from_secs(20), writer.join_next()).await.expect("it is told soon");
+    let acknowledged: Vec<u128> = acknowledged.unwrap().unwrap();
     assert!(!acknowledged.is_empty());
     assert!(is_unavailable(&store.run(run_id(0)).await));
     server.start_again();

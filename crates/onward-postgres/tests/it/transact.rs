@@ -16,7 +16,7 @@ async fn with_table() -> TestStore {
 }
 
 fn left(store: &TestStore) -> i64 {
-    store.database.query("SELECT n FROM stock").trim().parse().unwrap()
+    store.database.query("SELECT n FROM stock").trim().parse().expect("it is a number")
 }
 
 async fn take(tx: Transaction) -> Result<i64, SqlError> {

@@ -239,7 +239,7 @@ impl Builder {
     /// process, damaged, written by a newer release).
     pub async fn open(self, url: &str) -> Result<Onward, Error> {
         self.check()?;
-        crate::onward::open(self, url).await
+        Box::pin(crate::onward::open(self, url)).await
     }
 
     /// Joins a store that is open already: one of `onward-testing`, say.

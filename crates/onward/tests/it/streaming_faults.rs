@@ -195,12 +195,12 @@ async fn life(seed: u64) {
             drop(router.send_replace(next.router));
         }
     };
-    let all = async {
+    let all = Box::pin(async {
         tokio::select! {
             shown = readers => shown,
             () = kills => unreachable!("it goes on for ever"),
         }
-    };
+    });
     let shown = tokio::time::timeout(Duration::from_secs(60), app.while_time_goes_on(all)).await.expect("all ends");
     let store = &world.store;
     let parts = &world.parts;
@@ -223,7 +223,7 @@ async fn life(seed: u64) {
 #[tokio::test]
 async fn every_reader_rebuilds_the_truth_whatever_breaks() {
     for seed in 0..300 {
-        let lived = std::panic::AssertUnwindSafe(life(seed));
+        let lived = std::panic::AssertUnwindSafe(Box::pin(life(seed)));
         let lived = futures_util::FutureExt::catch_unwind(lived).await;
         assert!(lived.is_ok(), "with seed {seed}");
     }

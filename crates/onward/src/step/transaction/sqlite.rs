@@ -63,15 +63,13 @@ where
         return Err(asked.error(error));
     };
     let limit = asked.context.endpoint.options.output_bytes_max;
-    attempts(asked, options, move |transacting| {
-        Box::pin(transact(sqlite.clone(), transacting, Arc::clone(&work), limit))
-    })
-    .await
+    attempts(asked, options, move |transacting| Box::pin(transact(&sqlite, transacting, Arc::clone(&work), limit)))
+        .await
 }
 
 /// Submits it now; what the future gives is what became of it.
 fn transact<T, E, F>(
-    sqlite: Sqlite,
+    sqlite: &Sqlite,
     Transacting { lease, checkpoint }: Transacting,
     work: Arc<F>,
     limit: usize,
