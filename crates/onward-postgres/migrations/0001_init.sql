@@ -4,10 +4,14 @@
 -- rewritten, and its indexes have no dead ends. What changes hands (leases, suspended) is in small tables with a row
 -- for each live run. A run is in exactly one of onward_leases, onward_suspended and onward_ended.
 
+-- A node has a row for each of those that lock it at once: two that share a lock cost the database more than one that
+-- has it alone. The first row has the lease; who takes over removes all.
 CREATE TABLE IF NOT EXISTS onward_nodes (
-    id          INT8 PRIMARY KEY,
+    id          INT8 NOT NULL,
+    part        INT8 NOT NULL,  -- 0: lease, and transactions of their own; 1: the group that makes runs; 2: the other
     joined_at   INT8 NOT NULL,
-    lease_until INT8 NOT NULL
+    lease_until INT8 NOT NULL,
+    PRIMARY KEY (id, part)
 );
 
 -- An endpoint, or one version of it; the id is a digest of both, so nobody has to hand out numbers.

@@ -54,7 +54,8 @@ impl Connector {
         let mut config: Config = url.parse().map_err(|_| {
             unavailable("the URL is not one of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         })?;
-        config.connect_timeout(options.timeout);
+        // Each of several hosts gets its share: one that is gone must not take the time of the next.
+        config.connect_timeout(options.timeout / u32::try_from(config.get_hosts().len().max(1)).unwrap_or(1));
         config.tcp_user_timeout(options.timeout);
         config.keepalives_idle(options.timeout.max(Duration::from_secs(1))); // the system counts in seconds
         if config.get_application_name().is_none() {
@@ -190,6 +191,11 @@ pub(crate) async fn get(pool: &Pool<Connector>) -> Result<Conn, StoreError> {
         managed::PoolError::Timeout(_) => unavailable("no connection to the database became free in time"),
         other => unavailable(other.to_string()),
     })
+}
+
+/// Whether a connection was made for whoever has it now.
+pub(crate) fn is_fresh(conn: &Conn) -> bool {
+    Conn::metrics(conn).recycle_count == 0
 }
 
 /// Takes the words for trust out of a URL that the driver does not know.

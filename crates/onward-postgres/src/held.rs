@@ -81,6 +81,11 @@ impl Known {
         self.0.lock().remove(&run_id);
     }
 
+    /// Nothing is known any more.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// A node is gone: so is what it held.
     pub(crate) fn forget_node(&self, node: NodeId) {
         self.0.lock().retain(|_, held| held.node != node);

@@ -257,6 +257,11 @@ impl Inner {
             Ok(conn) => conn,
             Err(error) => return group::fail(self, jobs, &error),
         };
+        if way == Way::Append && connect::is_fresh(&conn) {
+            // Why: the database may be another one, which took over and does not have all that was written to the first.
+            self.known.clear();
+            return self.write_each(jobs).await;
+        }
         let written = match way {
             Way::Start => group::start(self, &conn, jobs).await,
             Way::Append | Way::Alone => group::append(self, &conn, jobs).await,
@@ -265,6 +270,14 @@ impl Inner {
             // What the connection is in the middle of is not known.
             drop(connect::Conn::take(conn));
             group::fail(self, jobs, &error);
+        }
+    }
+
+    /// Writes a group's checkpoints one by one: each asks what is stored of its run.
+    async fn write_each(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            let answer = self.checkpoint_alone(&job.prepared).await;
+            job.answer(answer);
         }
     }
 

@@ -49,6 +49,9 @@ impl std::fmt::Debug for Transaction {
 
 const OVER: &str = "the transaction is over";
 
+/// What follows the user's statements. From here on rows of the store are locked, so a client that hangs is ended soon.
+const AFTER_WORK: &str = "RELEASE SAVEPOINT onward_user; SET LOCAL idle_in_transaction_session_timeout = '2s'";
+
 impl Transaction {
     fn tx<E: From<StoreError>>(&self) -> Result<Arc<Tx>, E> {
         self.0.read().clone().ok_or_else(|| unavailable(OVER).into())
@@ -194,7 +197,7 @@ impl Inner {
             }
         };
         // It fails where the user's code has ended the transaction.
-        tx.conn().batch_execute("RELEASE SAVEPOINT onward_user").await.map_err(|error| store(error.into()))?;
+        tx.conn().batch_execute(AFTER_WORK).await.map_err(|error| store(error.into()))?;
         if checkpoint.lease != lease {
             let _ = tx.rollback().await;
             return Err(TransactError::Store(corrupt("the checkpoint of a transaction names another lease")));

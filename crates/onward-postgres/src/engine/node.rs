@@ -26,7 +26,8 @@ impl Inner {
                 let tx = &*tx;
                 let freed = take_over(tx, now).await?;
                 tx.execute(
-                    "INSERT INTO onward_nodes (id, joined_at, lease_until) VALUES ($1, $2, $3)",
+                    "INSERT INTO onward_nodes (id, part, joined_at, lease_until) \
+                     VALUES ($1, 0, $2, $3), ($1, 1, $2, $3), ($1, 2, $2, $3)",
                     &[&node.cast_signed(), &now.as_micros(), &until],
                 )
                 .await?;
@@ -46,7 +47,10 @@ impl Inner {
             .transact(|tx| async move {
                 let tx = &*tx;
                 let renewed = tx
-                    .execute("UPDATE onward_nodes SET lease_until = $2 WHERE id = $1", &[&row::node(node), &until])
+                    .execute(
+                        "UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = 0",
+                        &[&row::node(node), &until],
+                    )
                     .await?;
                 if renewed == 0 {
                     return Ok((false, 0));
@@ -82,7 +86,7 @@ impl Inner {
 
     /// Whether there are others is known from here on: who is alone tells nobody.
     async fn count_nodes(&self) -> Result<(), StoreError> {
-        let rows = self.read("SELECT count(*) FROM onward_nodes", &[]).await?;
+        let rows = self.read("SELECT count(*) FROM onward_nodes WHERE part = 0", &[]).await?;
         let nodes: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(row::damaged)?;
         self.news.set_others(nodes > 1);
         Ok(())
@@ -101,7 +105,7 @@ impl Inner {
         let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
         let (claimed, nudged, next_due_at) = self
             .transact(|tx| async move { let tx = &*tx;
-                let alive = tx.one("SELECT id FROM onward_nodes WHERE id = $1 FOR KEY SHARE", &[&node]).await?;
+                let alive = tx.one("SELECT id FROM onward_nodes WHERE id = $1 AND part = 0 FOR KEY SHARE", &[&node]).await?;
                 if alive.is_none() {
                     return Err(StoreError::LeaseLost.into());
                 }
@@ -237,7 +241,7 @@ async fn take_over(tx: &Tx, now: Timestamp) -> Done<u64> {
     // One whose row somebody has is being renewed, or taken over already.
     let gone = tx
         .query(
-            "SELECT id FROM onward_nodes WHERE lease_until < $1 ORDER BY id FOR UPDATE SKIP LOCKED",
+            "SELECT id FROM onward_nodes WHERE part = 0 AND lease_until < $1 ORDER BY id FOR UPDATE SKIP LOCKED",
             &[&now.as_micros()],
         )
         .await?;

@@ -10,7 +10,7 @@ use crate::{connect::Conn, error::Done, queue::Job, row, store::Inner, tx::Param
 
 const APPEND: &str = "\
 WITH alive AS (
-    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) FOR KEY SHARE
+    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = 2 FOR KEY SHARE
 ), kept AS (
     SELECT l.run_id FROM unnest($2::UUID[], $3::INT8[], $4::INT8[]) AS k (run_id, node, fence)
     JOIN alive ON alive.id = k.node

@@ -18,7 +18,7 @@ use crate::{
 
 const START: &str = "\
 WITH alive AS (
-    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) FOR KEY SHARE
+    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = 1 FOR KEY SHARE
 ), new AS (
     SELECT * FROM unnest($2::UUID[], $3::INT8[], $4::INT8[], $5::INT8[], $6::INT8[], $7::INT8[], $8::INT8[], \
         $9::INT8[], $10::BYTEA[], $11::BYTEA[], $12::BYTEA[], $33::BOOL[]) AS new (run_id, node, fence, endpoint, lane, \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onward_core::Store;
+use onward_core::{Store, StoreError};
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::{PostgresOptions, PostgresServer};
 use tokio::task::JoinSet;
@@ -88,4 +88,28 @@ async fn a_database_that_hangs_is_told_in_time() {
     let written = u32::try_from(entries(&hasty, 1).await).unwrap();
     again(async || hasty.checkpoint(appending(lease(node, 1), written, "b")).await).await;
     assert_eq!(entries(&hasty, 1).await, usize::try_from(written + 1).unwrap());
+}
+
+/// An asynchronous replica that takes over does not have the newest commits. A node that lives on must not write behind
+/// what is gone.
+#[tokio::test]
+async fn after_a_failover_that_lost_commits_no_journal_gets_a_gap() {
+    let server = PostgresServer::start(&PostgresOptions::new());
+    let options = Options::new().timeout(Duration::from_secs(2)).notifications(false);
+    let store = PostgresStore::open(&server.url(), options).await.unwrap();
+    let node = join(&store).await;
+    let held = start(&store, node, 1).await;
+    for seq in 0..3 {
+        store.checkpoint(appending(held, seq, "x")).await.unwrap();
+    }
+    server.query("DELETE FROM onward_entries WHERE seq > 0");
+    server.restart_immediate();
+    // Another run's checkpoint is the first to meet the broken connection.
+    again(async || store.checkpoint(starting(node, 2)).await).await;
+    let next = again(async || match store.checkpoint(appending(held, 3, "x")).await {
+        answer if is_unavailable(&answer) => Err("not yet"),
+        answer => Ok(answer),
+    });
+    assert!(matches!(next.await, Err(StoreError::Corrupt(_))));
+    assert_eq!(entries(&store, 1).await, 1);
 }

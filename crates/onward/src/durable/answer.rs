@@ -108,7 +108,8 @@ async fn wait_or_redirect(
         }),
         // Why also where the store is unavailable: the run is stored, and its client can wait for it.
         Ok(None) | Err(StoreError::Unavailable(_)) => redirect(context, run_id, prefer).await,
-        Err(StoreError::RunNotFound) => Problem::new(Code::RunGone).into_response(),
+        // Its first checkpoint was not written in time, and may be a moment later: the client should ask again.
+        Err(StoreError::RunNotFound) => Problem::new(Code::StoreUnavailable).into_response(),
         Err(error) => {
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a run cannot be read");
             Problem::new(Code::StoreUnavailable).into_response()
