@@ -148,7 +148,13 @@ impl Plan {
         }
         match state {
             None | Some(State::Failing { .. }) => false,
-            Some(State::Planned { .. }) => !matches!(ask, Ask::Ran(_) | Ask::Failed { .. } | Ask::Refused { .. }),
+            Some(State::Planned { .. }) => match ask {
+                Ask::Ran(_) | Ask::Refused { .. } => false,
+                // Why: its own call counts its attempts. A discovery tries the step too where the client's request, late,
+                // has handed it over while that discovery was under way.
+                Ask::Failed { retryable, .. } => *retryable && unit != Unit::Targeted(key),
+                _ => true,
+            },
             Some(_) => true,
         }
     }

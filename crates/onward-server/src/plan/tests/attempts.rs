@@ -78,6 +78,82 @@ fn a_step_that_is_called_for_counts_for_itself() {
 }
 
 #[test]
+fn a_discovery_that_fails_at_a_step_which_is_called_for_by_now_counts_nothing() {
+    // The client's request hands `a` over late. The discovery, which may run a step, finds `a` alone when `z` is over.
+    check(
+        2,
+        "lease ends; first says a? z~15; at 1015; a says a!; discovery says a!; at 1115; a says a!; at 1215; a says a!",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            first says a? z~15: a waits, z waits until 1015 -> a/1
+            at 1015: z = null/1
+            a says a!: a failed/1 until 1115
+            discovery says a!:
+            at 1115:  -> a/2
+            a says a!: a failed/2 until 1215
+            at 1215:  -> a/3
+            a says a!: a ! error/3 -> discovery/1
+        "#]],
+    );
+    check(
+        2,
+        "lease ends; first says a? z~15; at 1015; discovery says a!; a says a!; at 1115; a says a",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            first says a? z~15: a waits, z waits until 1015 -> a/1
+            at 1015: z = null/1
+            discovery says a!:
+            a says a!: a failed/1 until 1115
+            at 1115:  -> a/2
+            a says a: a = output/2 -> discovery/1
+        "#]],
+    );
+    // The count does not go back, and no time that an error named is forgotten.
+    check(
+        3,
+        "lease ends; first says a? z~15; a says a!; at 1100; a says a!+500; discovery says a!; restart; at 1600",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            first says a? z~15: a waits, z waits until 1015 -> a/1
+            a says a!: a failed/1 until 1100
+            at 1100: z = null/1 -> a/2
+            a says a!+500: a failed/2 until 1600
+            discovery says a!:
+            restart:  -> discovery*/1
+            at 1600:  -> a/3
+        "#]],
+    );
+    // Nor does the discovery's last attempt count, which others have used up.
+    check(
+        1,
+        "lease ends; discovery throws; at 1100; first says a? z~15; at 1115; discovery says a!; a says a!; at 1215; a says a",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            discovery throws: complete failed/1 until 1100
+            at 1100:  -> discovery/2
+            first says a? z~15: a waits, z waits until 1115 -> a/1
+            at 1115: z = null/1
+            discovery says a!:
+            a says a!: a failed/1 until 1215
+            at 1215:  -> a/2
+            a says a: a = output/2 -> discovery/1
+        "#]],
+    );
+    // What fails for good need not be tried.
+    check(
+        2,
+        "lease ends; first says a? z~15; at 1015; discovery says a!!; a says a!",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            first says a? z~15: a waits, z waits until 1015 -> a/1
+            at 1015: z = null/1
+            discovery says a!!: a ! error/1 -> discovery/1
+            a says a!:
+        "#]],
+    );
+}
+
+#[test]
 fn a_run_fails_whose_handler_fails_too_often() {
     check(
         0,
