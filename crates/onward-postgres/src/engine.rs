@@ -70,7 +70,8 @@ impl Inner {
             return done;
         }
         self.pool.retain(|_, _| false);
-        self.groups.retain(|_, _| false);
+        self.starts.retain(|_, _| false);
+        self.appends.retain(|_, _| false);
         Err(Abort::Failed("the database took too long".into()))
     }
 }

@@ -68,8 +68,10 @@ pub struct PostgresStore(Arc<Inner>);
 pub(crate) struct Inner {
     /// For what is read, and for transactions of their own.
     pub(crate) pool: Pool<Connector>,
-    /// For the two groups.
-    pub(crate) groups: Pool<Connector>,
+    /// For the group that makes runs.
+    pub(crate) starts: Pool<Connector>,
+    /// For the group that goes on with them. Its own: whether its connection is another one than before matters.
+    pub(crate) appends: Pool<Connector>,
     pub(crate) timeout: Duration,
     pub(crate) known: Known,
     /// Numbers of endpoints that are known to be stored.
@@ -101,12 +103,14 @@ impl PostgresStore {
 
     async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
-        let groups = connect::pool(Connector::try_new(url, &options)?, 2)?;
+        let starts = connect::pool(Connector::try_new(url, &options)?, 1)?;
+        let appends = connect::pool(Connector::try_new(url, &options)?, 1)?;
         migrate::migrate(&pool).await?;
         let clock = first_time(&pool).await?;
         let inner = Arc::new(Inner {
             pool,
-            groups,
+            starts,
+            appends,
             timeout: options.timeout,
             known: Known::default(),
             endpoints: Mutex::default(),
@@ -167,7 +171,8 @@ impl PostgresStore {
             inner.queue.wake();
             inner.tasks.wait().await;
             inner.pool.close();
-            inner.groups.close();
+            inner.starts.close();
+            inner.appends.close();
         })
     }
 
@@ -253,7 +258,7 @@ impl Inner {
     }
 
     async fn write_group(&self, way: Way, jobs: Vec<Job>) {
-        let conn = match connect::get(&self.groups).await {
+        let conn = match connect::get(if way == Way::Start { &self.starts } else { &self.appends }).await {
             Ok(conn) => conn,
             Err(error) => return group::fail(self, jobs, &error),
         };
