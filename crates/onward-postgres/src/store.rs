@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -80,6 +80,7 @@ pub(crate) struct Inner {
     queue: Queue,
     clock: DatabaseClock,
     received_at: AtomicI64,
+    has_appended: AtomicBool,
     tasks: TaskTracker,
     runtime: Handle,
     closed: CancellationToken,
@@ -118,6 +119,7 @@ impl PostgresStore {
             queue: Queue::new(options.queue_len),
             clock,
             received_at: AtomicI64::new(0),
+            has_appended: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             closed: CancellationToken::new(),
@@ -262,7 +264,8 @@ impl Inner {
             Ok(conn) => conn,
             Err(error) => return group::fail(self, jobs, &error),
         };
-        if way == Way::Append && connect::is_fresh(&conn) {
+        let is_other = connect::is_fresh(&conn) && way == Way::Append;
+        if is_other && self.has_appended.swap(true, Ordering::Relaxed) {
             // Why: the database may be another one, which took over and does not have all that was written to the first.
             self.known.clear();
             return self.write_each(jobs).await;

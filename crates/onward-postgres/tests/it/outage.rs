@@ -80,7 +80,11 @@ async fn a_database_that_hangs_is_told_in_time() {
             .args([url.as_str(), "-qc", "BEGIN; LOCK TABLE onward_entries; SELECT pg_sleep(2); COMMIT"])
             .status()
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'onward_entries'::regclass AND granted \
+                  AND mode = 'AccessExclusiveLock'";
+    while store.database.query(locked).trim() != "1" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let hung = hasty.checkpoint(appending(lease(node, 1), 0, "a")).await;
     assert!(is_unavailable(&hung), "{hung:?}");
     lock.await.unwrap().unwrap();
