@@ -10,20 +10,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onward-protocol", &[]),
     ("onward-scheduler", &["onward-core"]),
     ("onward-sqlite", &["onward-core"]),
+    ("onward-postgres", &["onward-core"]),
     ("onward-testing", &["onward-core"]),
     ("onward-client", &["onward-protocol"]),
-    ("onward", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite"]),
-    ("onward-server", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite"]),
+    ("onward", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite", "onward-postgres"]),
+    ("onward-server", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite", "onward-postgres"]),
 ];
 
 /// Crates that nobody of ours may reach from these.
 const BANNED: &[(&str, &[&str])] = &[
-    ("onward-core", &["tokio", "axum", "hyper", "http", "rusqlite", "rand", "getrandom", "chrono"]),
-    ("onward-protocol", &["tokio", "axum", "hyper", "rusqlite", "onward-core"]),
-    ("onward-scheduler", &["axum", "hyper", "http", "rusqlite", "onward-protocol"]),
-    ("onward-sqlite", &["axum", "hyper", "http", "onward-scheduler", "onward-protocol"]),
-    ("onward-testing", &["axum", "hyper", "rusqlite", "onward-scheduler"]),
-    ("onward-client", &["axum", "rusqlite", "onward-core", "onward-scheduler"]),
+    ("onward-core", &["tokio", "axum", "hyper", "http", "rusqlite", "tokio-postgres", "rand", "getrandom", "chrono"]),
+    ("onward-protocol", &["tokio", "axum", "hyper", "rusqlite", "tokio-postgres", "onward-core"]),
+    ("onward-scheduler", &["axum", "hyper", "http", "rusqlite", "tokio-postgres", "onward-protocol"]),
+    ("onward-sqlite", &["axum", "hyper", "http", "tokio-postgres", "onward-scheduler", "onward-protocol"]),
+    ("onward-postgres", &["axum", "hyper", "http", "rusqlite", "onward-scheduler", "onward-protocol"]),
+    ("onward-testing", &["axum", "hyper", "rusqlite", "tokio-postgres", "onward-scheduler"]),
+    ("onward-client", &["axum", "rusqlite", "tokio-postgres", "onward-core", "onward-scheduler"]),
 ];
 
 /// Crates whose own sources must not name these: the compiler would not notice.
