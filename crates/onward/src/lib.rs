@@ -39,7 +39,7 @@
 //! [`Options::version`] and [`Options::pin_version`].
 //!
 //! # Features
-//! `axum` and `sqlite` and `fetch`, all on by default.
+//! `axum` and `sqlite` and `fetch`, all on by default; `postgres`, for several nodes on one database.
 
 #[cfg(feature = "axum")]
 mod axum_glue;
