@@ -120,6 +120,25 @@ pub enum SqlError {
 }
 
 impl PostgresStore {
+    /// Runs statements without parameters in a transaction: to make tables of yours.
+    ///
+    /// # Errors
+    /// What the database says, as the source of [`StoreError::Unavailable`].
+    ///
+    /// ```no_run
+    /// # async fn run(store: onward_postgres::PostgresStore) -> Result<(), onward_core::StoreError> {
+    /// store.batch_execute("CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, n INT8 NOT NULL)").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn batch_execute(&self, sql: &str) -> BoxFuture<'static, Result<(), StoreError>> {
+        let sql = sql.to_owned();
+        self.submit(async move |inner: Arc<Inner>| {
+            let sql = &sql;
+            inner.transact(|tx| async move { Ok(tx.conn().batch_execute(sql).await?) }).await
+        })
+    }
+
     /// Runs `work` in a transaction and commits what it wrote together with the checkpoint that it gives: both or
     /// neither, so a step that writes to this database runs exactly once.
     ///
