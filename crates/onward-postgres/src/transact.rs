@@ -8,7 +8,7 @@ use onward_core::{
     store::{Checkpoint, Checkpointed, Lease},
 };
 use parking_lot::RwLock;
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 use crate::{
     connect::{self, Conn},
@@ -120,7 +120,8 @@ pub enum SqlError {
 }
 
 impl PostgresStore {
-    /// Runs statements without parameters in a transaction: to make tables of yours.
+    /// Runs statements without parameters in a transaction: to make tables of yours. Nodes may do so at once: one that
+    /// meets another tries again.
     ///
     /// # Errors
     /// What the database says, as the source of [`StoreError::Unavailable`].
@@ -135,7 +136,16 @@ impl PostgresStore {
         let sql = sql.to_owned();
         self.submit(async move |inner: Arc<Inner>| {
             let sql = &sql;
-            inner.transact(|tx| async move { Ok(tx.conn().batch_execute(sql).await?) }).await
+            let run = |tx: Arc<Tx>| async move {
+                // `IF NOT EXISTS` does not see what another is about to make.
+                tx.conn().batch_execute(sql).await.map_err(|error| match error.code() {
+                    Some(&(SqlState::UNIQUE_VIOLATION | SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT)) => {
+                        Abort::Conflict(error)
+                    }
+                    _ => error.into(),
+                })
+            };
+            inner.transact(run).await
         })
     }
 
