@@ -71,7 +71,8 @@ struct Discovery {
     attempt: Attempt,
     /// Not before this.
     at: Timestamp,
-    under_way: bool,
+    /// As which attempt one counts that is under way.
+    under_way: Option<Attempt>,
 }
 
 /// Calls that got no answer of the SDK, one after the other.
@@ -82,7 +83,7 @@ struct Silence {
 }
 
 impl Discovery {
-    const FRESH: Self = Self { wanted: true, attempt: Attempt::FIRST, at: Timestamp::EPOCH, under_way: false };
+    const FRESH: Self = Self { wanted: true, attempt: Attempt::FIRST, at: Timestamp::EPOCH, under_way: None };
 }
 
 #[derive(Clone, Debug)]
@@ -143,8 +144,8 @@ impl Plan {
         }
         let plan_only = self.outstanding_len() > 0;
         let discovery = &mut self.discovery;
-        if !self.in_first_request && discovery.wanted && !discovery.under_way && discovery.at <= now {
-            discovery.under_way = true;
+        if !self.in_first_request && discovery.wanted && discovery.under_way.is_none() && discovery.at <= now {
+            discovery.under_way = Some(discovery.attempt);
             discovery.wanted = false;
             calls.push(Call { unit: Unit::Discovery, attempt: discovery.attempt, plan_only });
         }
@@ -175,7 +176,7 @@ impl Plan {
             _ => None,
         });
         let discovery = &self.discovery;
-        let discovers = discovery.wanted && !discovery.under_way && !self.in_first_request;
+        let discovers = discovery.wanted && discovery.under_way.is_none() && !self.in_first_request;
         steps.chain(discovers.then_some(discovery.at)).min()
     }
 
@@ -184,7 +185,7 @@ impl Plan {
         let busy = |step: &Step| {
             matches!(step.state, State::Planned { under_way: true, .. } | State::Calling { under_way: true, .. })
         };
-        self.discovery.under_way || self.steps.values().any(busy)
+        self.discovery.under_way.is_some() || self.steps.values().any(busy)
     }
 
     /// The waits whose time has come, the earliest first.

@@ -87,6 +87,7 @@ impl Plan {
         now: Timestamp,
         mut draw: impl FnMut() -> Draw,
     ) -> Told {
+        let attempt = self.counted(unit, attempt);
         let mut told = self.record(unit, attempt, asked, now, &mut draw);
         if !self.ended {
             self.check_progress(unit, attempt, now, &mut draw, &mut told);
@@ -107,6 +108,7 @@ impl Plan {
         if self.ended {
             return told;
         }
+        let attempt = self.counted(unit, attempt);
         self.over(unit);
         self.answered(unit);
         let is_late = unit == Unit::FirstRequest && !self.in_first_request;
@@ -243,9 +245,12 @@ impl Plan {
                 self.got.extend(outcome.as_ref().ok().and_then(super::step::event_id));
             }
         }
-        // Why: who is late has done what was to be tried again. What comes next is not tried yet, and need not wait.
-        if matches!(step.state, State::Failing { .. }) && self.discovery.wanted {
-            self.discovery = Discovery { under_way: self.discovery.under_way, ..Discovery::FRESH };
+        // Why: who is late has done what was to be tried again, or is tried again now. What comes next is not tried yet,
+        // and need not wait.
+        if matches!(step.state, State::Failing { .. }) {
+            let under_way = self.discovery.under_way.map(|_| Attempt::FIRST);
+            let next = if self.discovery.wanted { Discovery::FRESH } else { self.discovery };
+            self.discovery = Discovery { under_way, ..next };
         }
         step.state = State::Done { outcome: outcome.clone() };
         let (id, kind) = (step.id.clone(), step.kind);
@@ -270,6 +275,11 @@ impl Plan {
         draw: Draw,
         told: &mut Told,
     ) -> bool {
+        // Why not as the call counts: that begins anew with what others have done, and the step does not.
+        let attempt = match self.steps.get(&key).map(|step| &step.state) {
+            Some(State::Failing { attempt: due }) => attempt.max(*due),
+            _ => attempt,
+        };
         let Some(retry_at) = self.retry_at(attempt, &failure, now, draw) else {
             self.finish(key, Err(failure.error), now, told);
             return true;
@@ -282,7 +292,7 @@ impl Plan {
             }
             state => {
                 *state = State::Failing { attempt: next };
-                let under_way = self.discovery.under_way && unit != Unit::Discovery;
+                let under_way = self.discovery.under_way.filter(|_| unit != Unit::Discovery);
                 self.discovery = Discovery { wanted: true, attempt: next, at: retry_at, under_way };
             }
         }
@@ -323,12 +333,17 @@ impl Plan {
         }
     }
 
+    /// As which attempt a unit's news counts, which was begun as another perhaps.
+    fn counted(&self, unit: Unit, attempt: Attempt) -> Attempt {
+        if unit == Unit::Discovery { self.discovery.under_way.unwrap_or(attempt) } else { attempt }
+    }
+
     /// A call is over that was under way.
     fn over(&mut self, unit: Unit) {
         match unit {
             Unit::FirstRequest => {}
             Unit::Discovery => {
-                self.discovery.under_way = false;
+                self.discovery.under_way = None;
                 self.discovery.attempt = if self.discovery.wanted { self.discovery.attempt } else { Attempt::FIRST };
             }
             Unit::Targeted(key) => {
@@ -370,6 +385,7 @@ impl Plan {
         if self.ended || (unit == Unit::FirstRequest && !self.in_first_request) {
             return told;
         }
+        let attempt = self.counted(unit, attempt);
         self.over(unit);
         self.answered(unit);
         self.in_first_request = false;
@@ -411,6 +427,7 @@ impl Plan {
         if self.ended {
             return Told::default();
         }
+        let attempt = self.counted(unit, attempt);
         let silence = self.silence.get_or_insert(Silence { since: now, times: 0 });
         silence.times += 1;
         let Silence { since, times } = *silence;

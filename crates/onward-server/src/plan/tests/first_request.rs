@@ -274,4 +274,56 @@ fn what_it_does_late_need_not_be_tried_again() {
             first says a: a = output/2 -> discovery/1
         "#]],
     );
+    // A call that was to try it again may hear of it, and come to what has not been tried.
+    check(
+        1,
+        "lease ends; discovery says a!; at 1100; first says a; discovery says b!; at 1200; discovery says b!",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            discovery says a!: a failed/1 until 1100
+            at 1100:  -> discovery/2
+            first says a: a = output/2
+            discovery says b!: b failed/1 until 1200
+            at 1200:  -> discovery/2
+            discovery says b!: b ! error/2 -> discovery/1
+        "#]],
+    );
+    check(
+        1,
+        "lease ends; discovery says a!; at 1100; first says a; discovery throws; at 1200; discovery throws",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            discovery says a!: a failed/1 until 1100
+            at 1100:  -> discovery/2
+            first says a: a = output/2
+            discovery throws: complete failed/1 until 1200
+            at 1200:  -> discovery/2
+            discovery throws: complete ! thrown/2, FAILED thrown
+        "#]],
+    );
+}
+
+#[test]
+fn what_it_does_late_of_others_leaves_a_step_its_attempts() {
+    check(
+        3,
+        "lease ends; discovery says a!; first says b; discovery says a!",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            discovery says a!: a failed/1 until 1100
+            first says b: b = output/1 -> discovery/1
+            discovery says a!: a failed/2 until 1100
+        "#]],
+    );
+    check(
+        3,
+        "lease ends; discovery says a!; at 1100; first says b; discovery says a!",
+        &expect![[r#"
+            lease ends: complete reset -> discovery/1
+            discovery says a!: a failed/1 until 1100
+            at 1100:  -> discovery/2
+            first says b: b = output/1
+            discovery says a!: a failed/2 until 1200
+        "#]],
+    );
 }

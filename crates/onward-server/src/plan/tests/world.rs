@@ -294,7 +294,7 @@ impl<'a> World<'a> {
         let running: BTreeSet<_> = left.filter(runs).map(|step| groups[&step.wire()]).collect();
         if unheard.any(|(key, _)| racing.contains(key) || !running.contains(&groups[key])) {
             let Discovery { wanted, under_way, .. } = self.plan.discovery;
-            assert!(wanted || under_way, "the endpoint is not called for what it has not heard of");
+            assert!(wanted || under_way.is_some(), "the endpoint is not called for what it has not heard of");
         }
     }
 
@@ -625,10 +625,10 @@ impl<'a> World<'a> {
         if self.is_abandoned {
             // What the client's request asks for late is as good as what a discovery does.
             let goes_on = other.wanted || folded.outstanding_len() > 0;
-            assert!(goes_on || !(own.wanted || own.under_way), "a discovery is forgotten");
+            assert!(goes_on || !(own.wanted || own.under_way.is_some()), "a discovery is forgotten");
             return;
         }
-        assert!(other.wanted || !(own.wanted || own.under_way), "a discovery is forgotten");
+        assert!(other.wanted || !(own.wanted || own.under_way.is_some()), "a discovery is forgotten");
         // Why not the first attempt: the journal does not tell that one under way would have been the next of another.
         if own.wanted && own.attempt > Attempt::FIRST {
             assert_eq!((other.attempt, other.at), (own.attempt, own.at), "the journal tells another discovery");
