@@ -11,6 +11,8 @@ mod start;
 
 pub(crate) use self::{append::append, start::start};
 
+use std::borrow::Cow;
+
 use onward_core::{
     StoreError,
     store::{Checkpointed, News, Then, Woken, record},
@@ -32,7 +34,7 @@ struct Rows<'a> {
     frame_data: Vec<&'a [u8]>,
     waiter_runs: Vec<Uuid>,
     waiter_steps: Vec<Vec<u8>>,
-    waiter_names: Vec<&'a str>,
+    waiter_names: Vec<Cow<'a, str>>,
     waiter_paths: Vec<&'a str>,
     waiter_digests: Vec<i64>,
     waiter_matchers: Vec<Vec<u8>>,
@@ -58,7 +60,7 @@ impl<'a> Rows<'a> {
             let (path, text) = row::compared(matcher);
             self.waiter_runs.push(run);
             self.waiter_steps.push(waiter.step.to_bytes().to_vec());
-            self.waiter_names.push(&matcher.name);
+            self.waiter_names.push(row::text(&matcher.name));
             self.waiter_paths.push(path);
             self.waiter_digests.push(record::text_digest(text));
             self.waiter_matchers.push(record::encode_matcher(matcher));

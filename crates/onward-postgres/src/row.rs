@@ -1,6 +1,6 @@
 //! Numbers and keys as columns hold them.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use onward_core::{
     EndpointId, Fence, NodeId, Payload, RunId, Seq, StepKey, StoreError, Timestamp, Version,
@@ -160,7 +160,46 @@ pub(crate) fn place(last: Option<i64>) -> Result<Place, StoreError> {
     u32::try_from(last.unwrap_or(0)).map(Place).map_err(|_| corrupt("a frame has no place"))
 }
 
-/// The field that a matcher compares, and the text that it must have; empty where it compares none.
+/// The longest path of a field by which waiters are found: an entry of an index has 2,700 bytes at most.
+const PATH_BYTES_MAX: usize = 512;
+
+/// The field that a matcher compares, and the text that it must have; empty where it compares none, or one that cannot
+/// be looked for: the matcher itself decides.
 pub(crate) fn compared(matcher: &Matcher) -> (&str, &str) {
-    matcher.value.as_ref().map_or(("", ""), |value| (value.path.as_str(), value.text.as_str()))
+    let value = matcher.value.as_ref().filter(|value| value.path.len() <= PATH_BYTES_MAX && !value.path.contains('\0'));
+    value.map_or(("", ""), |value| (value.path.as_str(), value.text.as_str()))
+}
+
+/// What stands for itself, and for NUL, in [`text`].
+const ESCAPE: char = '\u{1}';
+
+/// A name as a column has it. The database's text has no NUL, so that is written in two characters.
+pub(crate) fn text(name: &str) -> Cow<'_, str> {
+    if !name.contains(['\0', ESCAPE]) {
+        return Cow::Borrowed(name);
+    }
+    let mut text = String::with_capacity(name.len() + 8);
+    for char in name.chars() {
+        match char {
+            '\0' => text.extend([ESCAPE, '0']),
+            ESCAPE => text.extend([ESCAPE, ESCAPE]),
+            char => text.push(char),
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// The name that a column has.
+pub(crate) fn name(text: String) -> String {
+    if !text.contains(ESCAPE) {
+        return text;
+    }
+    let (mut name, mut chars) = (String::with_capacity(text.len()), text.chars());
+    while let Some(char) = chars.next() {
+        match char {
+            ESCAPE => name.push(chars.next().filter(|char| *char == ESCAPE).unwrap_or('\0')),
+            char => name.push(char),
+        }
+    }
+    name
 }

@@ -298,12 +298,14 @@ async fn register(tx: &Tx, run_id: RunId, waiter: &Waiter, now: Timestamp, woken
                 "INSERT INTO onward_event_waiters (run_id, step, name, path, digest, matcher) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run_id, step) DO UPDATE SET name = excluded.name, \
                  path = excluded.path, digest = excluded.digest, matcher = excluded.matcher",
-                &[&run, &step, &matcher.name, &path, &digest, &stored],
+                &[&run, &step, &row::text(&matcher.name), &path, &digest, &stored],
             )
             .await?;
             Ok(())
         }
-        Subject::Signal { name, replace } => signal::wait(tx, run_id, waiter.step, name, *replace, now, woken).await,
+        Subject::Signal { name, replace } => {
+            signal::wait(tx, run_id, waiter.step, &row::text(name), *replace, now, woken).await
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Events: accepted in one order for each name, and given to who waits for them.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use onward_core::{
     Payload, RunId, StepKey, StoreError, Timestamp,
@@ -45,7 +45,8 @@ impl Inner {
 
 /// Waits until nobody else accepts events of these names, or looks for earlier ones.
 pub(super) async fn lock_names(tx: &Tx, names: &[&str]) -> Done<()> {
-    let names: Vec<&str> = names.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let names: Vec<Cow<'_, str>> =
+        names.iter().map(|name| row::text(name)).collect::<BTreeSet<_>>().into_iter().collect();
     if names.is_empty() {
         return Ok(());
     }
@@ -75,15 +76,15 @@ pub(super) async fn accept(
 }
 
 async fn accept_one(inner: &Inner, tx: &Tx, event: &Event, now: Timestamp, woken: &mut Vec<Woken>) -> Done<()> {
-    let first = inner.receive_at(now);
+    let (first, name) = (inner.receive_at(now), row::text(&event.name));
     let stored = tx
         .one(
             "INSERT INTO onward_events (id, name, received_at, ts, data, more) \
              SELECT $1, $2, greatest($3, n.last_received_at + 1), $4, $5, $6 \
              FROM onward_event_names n WHERE n.name = $2 ON CONFLICT (id) DO NOTHING RETURNING received_at",
             &[
-                &event.id,
-                &event.name,
+                &row::text(&event.id),
+                &name,
                 &first.as_micros(),
                 &event.ts.as_micros(),
                 &event.data.as_ref(),
@@ -94,11 +95,9 @@ async fn accept_one(inner: &Inner, tx: &Tx, event: &Event, now: Timestamp, woken
     let Some(stored) = stored else { return Ok(()) };
     let received_at: i64 = stored.try_get(0)?;
     inner.received(Timestamp::from_micros(received_at));
-    tx.execute("UPDATE onward_event_names SET last_received_at = $2 WHERE name = $1", &[&event.name, &received_at])
-        .await?;
-    let paths = tx
-        .query("SELECT DISTINCT path FROM onward_event_waiters WHERE name = $1 ORDER BY path", &[&event.name])
-        .await?;
+    tx.execute("UPDATE onward_event_names SET last_received_at = $2 WHERE name = $1", &[&name, &received_at]).await?;
+    let paths =
+        tx.query("SELECT DISTINCT path FROM onward_event_waiters WHERE name = $1 ORDER BY path", &[&name]).await?;
     if paths.is_empty() {
         return Ok(());
     }
@@ -108,7 +107,7 @@ async fn accept_one(inner: &Inner, tx: &Tx, event: &Event, now: Timestamp, woken
         let path: &str = path.try_get(0)?;
         let text = if path.is_empty() { Some(String::new()) } else { lookup(&json, path).and_then(text_of) };
         if let Some(text) = text {
-            waiting.append(&mut matching(tx, &json, &event.name, path, &text).await?);
+            waiting.append(&mut matching(tx, &json, &name, path, &text).await?);
         }
     }
     if waiting.is_empty() {
@@ -161,7 +160,7 @@ pub(super) async fn since(tx: &Tx, matcher: &Matcher, since: Timestamp) -> Done<
             .query(
                 "SELECT id, ts, data, more, received_at FROM onward_events WHERE name = $1 AND received_at >= $2 \
                  ORDER BY received_at LIMIT $3",
-                &[&matcher.name, &from, &PAGE],
+                &[&row::text(&matcher.name), &from, &PAGE],
             )
             .await?;
         for row in &rows {
@@ -179,7 +178,7 @@ pub(super) async fn since(tx: &Tx, matcher: &Matcher, since: Timestamp) -> Done<
 
 fn stored_event(name: &str, row: &Row) -> Done<(i64, Value)> {
     let event = Event {
-        id: row.try_get(0)?,
+        id: row::name(row.try_get(0)?),
         name: name.to_owned(),
         data: row::payload(row.try_get(2)?),
         ts: Timestamp::from_micros(row.try_get(1)?),

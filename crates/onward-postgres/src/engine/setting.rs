@@ -28,7 +28,7 @@ impl Inner {
                 .execute(
                     "INSERT INTO onward_registrations AS r (name, value) VALUES ($1, $2) \
                      ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE r.value <> excluded.value",
-                    &[&name, &value.as_ref()],
+                    &[&row::text(name), &value.as_ref()],
                 )
                 .await?;
             Ok(changed > 0)
@@ -39,7 +39,7 @@ impl Inner {
     pub(crate) async fn unregister(&self, name: &str) -> Result<bool, StoreError> {
         self.transact(|tx| async move {
             let tx = &*tx;
-            Ok(tx.execute("DELETE FROM onward_registrations WHERE name = $1", &[&name]).await? > 0)
+            Ok(tx.execute("DELETE FROM onward_registrations WHERE name = $1", &[&row::text(name)]).await? > 0)
         })
         .await
     }
@@ -48,7 +48,7 @@ impl Inner {
         let rows = self.read("SELECT name, value FROM onward_registrations ORDER BY name", &[]).await?;
         let mut registrations: Vec<(String, Payload)> = Vec::with_capacity(rows.len());
         for row in &rows {
-            let name = row.try_get(0).map_err(row::damaged)?;
+            let name = row::name(row.try_get(0).map_err(row::damaged)?);
             registrations.push((name, row::payload(row.try_get(1).map_err(row::damaged)?)));
         }
         // The database may sort by the rules of a language.

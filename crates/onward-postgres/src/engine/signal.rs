@@ -26,8 +26,9 @@ impl Inner {
 
 /// Gives a signal to who waits for it.
 pub(super) async fn send(tx: &Tx, signal: &Signal, now: Timestamp, woken: &mut Vec<Woken>) -> Done<Option<RunId>> {
-    let waiter =
-        tx.one("DELETE FROM onward_signal_waiters WHERE name = $1 RETURNING run_id, step", &[&signal.name]).await?;
+    let waiter = tx
+        .one("DELETE FROM onward_signal_waiters WHERE name = $1 RETURNING run_id, step", &[&row::text(&signal.name)])
+        .await?;
     let Some(waiter) = waiter else { return Ok(None) };
     let (run_id, step) = (row::run_id(waiter.try_get(0)?), row::step(waiter.try_get(1)?)?);
     let delivery = Delivery { step, at: now, fact: Fact::Signal(signal.data.clone()) };

@@ -2,6 +2,7 @@
 
 mod contract;
 mod groups;
+mod names;
 mod nodes;
 mod opening;
 mod outage;
