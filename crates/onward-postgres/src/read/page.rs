@@ -94,9 +94,12 @@ impl Inner {
             conditions.push(format!("r.endpoint = ANY(${}::INT8[])", values.len()));
         }
         let limit = i64::try_from(filter.limit.saturating_add(1)).unwrap_or(i64::MAX);
+        // Not in the text: each text is kept as a statement of its own, for as long as its connection.
+        values.push(Box::new(limit));
         let sql = format!(
             "SELECT {columns} FROM {from} JOIN onward_endpoints p ON p.id = r.endpoint WHERE {conditions} \
-             ORDER BY {id} DESC LIMIT {limit}",
+             ORDER BY {id} DESC LIMIT ${last}",
+            last = values.len(),
             columns = row::RECORD_COLUMNS,
             conditions = conditions.join(" AND ")
         );
