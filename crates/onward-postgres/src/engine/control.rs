@@ -10,7 +10,7 @@ use onward_core::{
 use uuid::Uuid;
 
 use super::{
-    checkpoint::{End, append, end},
+    checkpoint::{End, FORGET_WAITS, append, end},
     deliver::deliver,
     sweep::delete_runs,
 };
@@ -113,6 +113,10 @@ async fn retry(
         )
         .await?;
     let Some(ended) = ended else { return Err(StoreError::WrongStatus(status(tx, run).await?).into()) };
+    // What came until it ended, and was not taken. A run that waited for nothing, as far as its node knew, left it.
+    for sql in FORGET_WAITS {
+        tx.execute(sql, &[&run]).await?;
+    }
     let journal = read::entries(
         &tx.query("SELECT seq, data FROM onward_entries WHERE run_id = $1 ORDER BY seq", &[&run]).await?,
     )?;

@@ -38,7 +38,7 @@ pub(super) async fn deliver(
         let counts: Vec<i64> = counts.values().copied().collect();
         let held = tx
             .query(
-                "WITH locked AS (SELECT run_id FROM onward_leases WHERE run_id = ANY($1::UUID[]) ORDER BY run_id FOR UPDATE) \
+                "WITH locked AS (SELECT run_id FROM onward_leases WHERE run_id = ANY($1::UUID[]) ORDER BY run_id FOR NO KEY UPDATE) \
                  UPDATE onward_leases l SET pending = l.pending + n.more \
                  FROM unnest($1::UUID[], $2::INT8[]) AS n (run_id, more) JOIN locked ON locked.run_id = n.run_id \
                  WHERE l.run_id = n.run_id RETURNING l.run_id, l.node",
@@ -96,12 +96,15 @@ async fn new(tx: &Tx, deliveries: Vec<(RunId, Delivery)>) -> Done<Vec<(RunId, De
     Ok(kept)
 }
 
-/// Those whose run is there and has not ended: it has changed hands since it was looked for.
+/// Those whose run is there and has not ended: it has changed hands since it was looked for. One that has ended stays so
+/// until the end of the transaction: who retries it at the same moment waits, and then finds what is stored here.
 async fn alive(tx: &Tx, left: Vec<(RunId, Delivery)>) -> Done<Vec<(RunId, Delivery)>> {
     if left.is_empty() {
         return Ok(left);
     }
     let runs: Vec<Uuid> = left.iter().map(|(run_id, _)| row::uuid(*run_id)).collect();
+    let lock = "SELECT run_id FROM onward_runs WHERE run_id = ANY($1::UUID[]) ORDER BY run_id FOR SHARE";
+    tx.query(lock, &[&runs]).await?;
     let rows = tx
         .query(
             "SELECT r.run_id FROM onward_runs r WHERE r.run_id = ANY($1::UUID[]) \
