@@ -12,7 +12,7 @@ mod setting;
 mod signal;
 mod sweep;
 
-pub(crate) use self::checkpoint::finish_user_work;
+pub(crate) use self::{checkpoint::finish_user_work, node::Claimed};
 
 use std::{sync::Arc, time::Duration};
 

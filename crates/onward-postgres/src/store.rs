@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::{DatabaseClock, stopwatch},
     connect::{self, Connector},
+    engine::Claimed,
     error::unavailable,
     group,
     held::Known,
@@ -76,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) known: Known,
     /// Numbers of endpoints that are known to be stored.
     pub(crate) endpoints: Mutex<BTreeSet<i64>>,
+    /// Leases of claims of which it is not known whether they were committed.
+    pub(crate) doubtful: Mutex<Vec<Claimed>>,
     pub(crate) news: Arc<Wire>,
     queue: Queue,
     clock: DatabaseClock,
@@ -115,6 +118,7 @@ impl PostgresStore {
             timeout: options.timeout,
             known: Known::default(),
             endpoints: Mutex::default(),
+            doubtful: Mutex::default(),
             news: Arc::new(Wire::new(options.notifications)),
             queue: Queue::new(options.queue_len),
             clock,

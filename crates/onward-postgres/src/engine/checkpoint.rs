@@ -3,10 +3,13 @@
 use onward_core::{
     Fence, Payload, RunId, Seq, StoreError, Timestamp,
     run::{NewRun, Outcome},
-    store::{Checkpointed, Then, Woken},
+    store::{Checkpointed, Lease, Then, Woken},
     stream::Place,
     waiter::{Delivery, Fact, Subject, Waiter},
 };
+
+use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::{deliver::deliver, event, signal};
 use crate::{
@@ -161,23 +164,43 @@ async fn insert_run(tx: &Tx, new: &NewRun) -> Done<()> {
     Err(StoreError::KeyTaken { run_id, same_request: theirs == fingerprint }.into())
 }
 
+/// The run that this lease is for, if it is held under it; the lease is locked.
+async fn held(tx: &Tx, lease: &Lease) -> Done<Option<Row>> {
+    if !is_alive(tx, row::node(lease.node)).await? {
+        return Ok(None);
+    }
+    tx.one(
+        "SELECT r.lane, r.timeout_at, r.retention, r.parent_run \
+         FROM onward_leases l JOIN onward_runs r ON r.run_id = l.run_id \
+         WHERE l.run_id = $1 AND l.node = $2 AND l.fence = $3 FOR UPDATE OF l",
+        &[&row::uuid(lease.run_id), &row::node(lease.node), &row::fence(lease.fence)],
+    )
+    .await
+}
+
+/// Whether a run that is not there is made now: its start took too long for who asked, and its commit is under way.
+/// That cannot be seen, but it can be waited for, by making the run. This one's is undone, as the write is refused.
+async fn is_being_made(tx: &Tx, run: Uuid) -> Done<bool> {
+    let made = tx
+        .execute(
+            "INSERT INTO onward_runs (run_id, endpoint, lane, pinned, created_at, retention, request) \
+             VALUES ($1, 0, 0, FALSE, 0, 0, '') ON CONFLICT (run_id) DO NOTHING",
+            &[&run],
+        )
+        .await?;
+    Ok(made == 0)
+}
+
 /// What is stored of a run that this lease is for; it is locked.
 async fn lease(tx: &Tx, prepared: &Prepared) -> Done<Held> {
     let (lease, run) = (&prepared.lease, row::uuid(prepared.run_id()));
-    let held = if is_alive(tx, row::node(lease.node)).await? {
-        tx.one(
-            "SELECT r.lane, r.timeout_at, r.retention, r.parent_run \
-             FROM onward_leases l JOIN onward_runs r ON r.run_id = l.run_id \
-             WHERE l.run_id = $1 AND l.node = $2 AND l.fence = $3 FOR UPDATE OF l",
-            &[&run, &row::node(lease.node), &row::fence(lease.fence)],
-        )
-        .await?
-    } else {
-        None
-    };
-    let Some(held) = held else {
-        let known = tx.one("SELECT run_id FROM onward_runs WHERE run_id = $1", &[&run]).await?;
-        return Err(known.map_or(StoreError::RunNotFound, |_| StoreError::LeaseLost).into());
+    let held = match held(tx, lease).await? {
+        Some(held) => held,
+        None if tx.one("SELECT run_id FROM onward_runs WHERE run_id = $1", &[&run]).await?.is_some() => {
+            return Err(StoreError::LeaseLost.into());
+        }
+        None if !is_being_made(tx, run).await? => return Err(StoreError::RunNotFound.into()),
+        None => held(tx, lease).await?.ok_or(StoreError::LeaseLost)?,
     };
     let places = tx
         .one(
@@ -190,7 +213,7 @@ async fn lease(tx: &Tx, prepared: &Prepared) -> Done<Held> {
         )
         .await?
         .ok_or_else(|| corrupt("a question without an answer"))?;
-    let parent: Option<uuid::Uuid> = held.try_get(3)?;
+    let parent: Option<Uuid> = held.try_get(3)?;
     Ok(Held {
         fence: lease.fence,
         node: lease.node,

@@ -8,6 +8,9 @@ use onward_core::{
     store::{ClaimRequest, Claims, Endpoints, Lease, News, Woken},
 };
 
+use parking_lot::Mutex;
+use uuid::Uuid;
+
 use crate::{
     error::{Done, corrupt},
     held::Held,
@@ -15,6 +18,14 @@ use crate::{
     store::Inner,
     tx::Tx,
 };
+
+/// A run that a claim has leased.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    held: Held,
+    lease: Lease,
+    endpoint: EndpointId,
+}
 
 impl Inner {
     pub(crate) async fn join(&self, now: Timestamp, lease: Duration) -> Result<NodeId, StoreError> {
@@ -43,33 +54,31 @@ impl Inner {
 
     pub(crate) async fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
         let until = now.after(lease).as_micros();
-        let (alive, freed) = self
+        let renewed = self
             .transact(|tx| async move {
-                let tx = &*tx;
-                let renewed = tx
-                    .execute(
-                        "UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = 0",
-                        &[&row::node(node), &until],
-                    )
-                    .await?;
-                if renewed == 0 {
-                    return Ok((false, 0));
-                }
-                Ok((true, take_over(tx, now).await?))
+                tx.execute(
+                    "UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = 0",
+                    &[&row::node(node), &until],
+                )
+                .await
             })
             .await?;
-        if freed > 0 {
-            self.news.tell(News::Due);
-        }
-        if !alive {
+        if renewed == 0 {
             self.known.forget_node(node);
             return Err(StoreError::LeaseLost);
+        }
+        // In a transaction of its own: a node that has hung, and what it locks, must not cost those that are well.
+        match self.transact(|tx| async move { take_over(&tx, now).await }).await {
+            Ok(0) => {}
+            Ok(_) => self.news.tell(News::Due),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
+            }
         }
         self.count_nodes().await
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        self.known.forget_node(node);
         let freed = self
             .transact(|tx| async move {
                 let tx = &*tx;
@@ -77,6 +86,7 @@ impl Inner {
                 if gone == 0 { Ok(0) } else { free(tx, &[row::node(node)], now).await }
             })
             .await?;
+        self.known.forget_node(node);
         if freed > 0 {
             self.news.tell(News::Due);
         }
@@ -103,16 +113,24 @@ impl Inner {
         lanes.dedup();
         let lanes = &lanes;
         let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
-        let (claimed, nudged, next_due_at) = self
+        let doubtful: Vec<Claimed> =
+            std::mem::take(&mut *self.doubtful.lock()).into_iter().filter(|of| of.lease.node == request.node).collect();
+        let (doubtful, taken) = (&doubtful, &Mutex::new(Vec::new()));
+        let done = self
             .transact(|tx| async move { let tx = &*tx;
+                taken.lock().clear();
                 let alive = tx.one("SELECT id FROM onward_nodes WHERE id = $1 AND part = 0 FOR KEY SHARE", &[&node]).await?;
                 if alive.is_none() {
                     return Err(StoreError::LeaseLost.into());
                 }
-                let claimed = if limit == 0 { Vec::new() } else { self.take(tx, request.node, lanes, now, limit).await? };
+                let mut claimed = found(tx, node, doubtful).await?;
+                if limit > 0 {
+                    claimed.append(&mut take(tx, request.node, lanes, now, limit).await?);
+                }
+                taken.lock().clone_from(&claimed);
                 let nudged =
                     tx.query("SELECT run_id FROM onward_leases WHERE node = $1 AND pending > 0", &[&node]).await?;
-                let own: Vec<_> = claimed.iter().map(|(_, lease, _)| lease.run_id).collect();
+                let own: Vec<_> = claimed.iter().map(|of| of.lease.run_id).collect();
                 let nudged: Vec<_> = nudged.iter().map(|row| row.try_get(0).map(row::run_id)).collect::<Result<_, _>>()?;
                 let nudged: Vec<_> = nudged.into_iter().filter(|run_id| !own.contains(run_id)).collect();
                 let next = tx
@@ -126,70 +144,21 @@ impl Inner {
                     .transpose()?;
                 Ok((claimed, nudged, next))
             })
-            .await?;
+            .await;
+        let (claimed, nudged, next_due_at) = done.inspect_err(|_| {
+            // Its commit may be under way. What it leased is nobody's then, and is looked for by the next claim.
+            let mut kept = self.doubtful.lock();
+            kept.extend(doubtful.iter().chain(&*taken.lock()).cloned());
+            kept.sort_unstable_by_key(|of| (of.lease.run_id, of.lease.fence));
+            kept.dedup_by_key(|of| (of.lease.run_id, of.lease.fence));
+        })?;
         let mut leases = Vec::with_capacity(claimed.len());
-        for (held, lease, endpoint) in claimed {
+        for Claimed { held, lease, endpoint } in claimed {
             self.known.insert(lease.run_id, held);
             leases.push((lease, endpoint));
         }
         let next_due_at = next_due_at.map(Timestamp::from_micros).filter(|at| *at != Timestamp::NEVER);
         Ok(Claims { leases, nudged, next_due_at })
-    }
-
-    /// Leases due runs, the longest due first.
-    async fn take(
-        &self,
-        tx: &Tx,
-        node: NodeId,
-        lanes: &[i64],
-        now: i64,
-        limit: i64,
-    ) -> Done<Vec<(Held, Lease, EndpointId)>> {
-        let rows = tx
-            .query(
-                "WITH due AS ( \
-                     SELECT d.run_id FROM unnest($1::INT8[]) AS l (lane) CROSS JOIN LATERAL \
-                     (SELECT s.run_id, s.due_at FROM onward_suspended s WHERE s.lane = l.lane AND s.due_at <= $2 \
-                      ORDER BY s.due_at, s.run_id LIMIT $3 FOR UPDATE SKIP LOCKED) AS d \
-                     ORDER BY d.due_at, d.run_id LIMIT $3 \
-                 ), taken AS ( \
-                     DELETE FROM onward_suspended s USING due WHERE s.run_id = due.run_id \
-                     RETURNING s.run_id, s.due_at, s.fence, s.pending \
-                 ), leased AS ( \
-                     INSERT INTO onward_leases (run_id, node, fence, pending) \
-                     SELECT t.run_id, $4, t.fence + 1, t.pending FROM taken t \
-                 ) \
-                 SELECT t.run_id, t.fence + 1, p.name, r.lane, r.timeout_at, r.retention, \
-                     (SELECT max(seq) FROM onward_entries e WHERE e.run_id = t.run_id), \
-                     (SELECT max(place + count - 1) FROM onward_frames f WHERE f.run_id = t.run_id), \
-                     r.parent_run IS NOT NULL \
-                       OR EXISTS (SELECT 1 FROM onward_event_waiters w WHERE w.run_id = t.run_id) \
-                       OR EXISTS (SELECT 1 FROM onward_signal_waiters w WHERE w.run_id = t.run_id) \
-                       OR EXISTS (SELECT 1 FROM onward_deliveries w WHERE w.run_id = t.run_id) \
-                 FROM taken t JOIN onward_runs r ON r.run_id = t.run_id JOIN onward_endpoints p ON p.id = r.endpoint \
-                 ORDER BY t.due_at, t.run_id",
-                &[&lanes, &now, &limit, &row::node(node)],
-            )
-            .await?;
-        let mut claimed = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let fence = Fence(row.try_get::<_, i64>(1)?.cast_unsigned());
-            let lease = Lease { run_id: row::run_id(row.try_get(0)?), fence, node };
-            let name: String = row.try_get(2)?;
-            let endpoint = EndpointId::try_new(name).map_err(|_| corrupt("invalid endpoint id"))?;
-            let held = Held {
-                fence,
-                node,
-                next: row::next(row.try_get(6)?)?,
-                streamed: row::place(row.try_get(7)?)?,
-                lane: row.try_get(3)?,
-                timeout_at: row.try_get(4)?,
-                retention: row.try_get(5)?,
-                has_ties: row.try_get(8)?,
-            };
-            claimed.push((held, lease, endpoint));
-        }
-        Ok(claimed)
     }
 
     async fn all_lanes(&self) -> Result<Vec<i64>, StoreError> {
@@ -234,6 +203,80 @@ impl Inner {
             self.news.tell(News::Due);
         }
     }
+}
+
+/// Leases due runs, the longest due first.
+async fn take(tx: &Tx, node: NodeId, lanes: &[i64], now: i64, limit: i64) -> Done<Vec<Claimed>> {
+    let rows = tx
+        .query(
+            "WITH due AS ( \
+                 SELECT d.run_id FROM unnest($1::INT8[]) AS l (lane) CROSS JOIN LATERAL \
+                 (SELECT s.run_id, s.due_at FROM onward_suspended s WHERE s.lane = l.lane AND s.due_at <= $2 \
+                  ORDER BY s.due_at, s.run_id LIMIT $3 FOR UPDATE SKIP LOCKED) AS d \
+                 ORDER BY d.due_at, d.run_id LIMIT $3 \
+             ), taken AS ( \
+                 DELETE FROM onward_suspended s USING due WHERE s.run_id = due.run_id \
+                 RETURNING s.run_id, s.due_at, s.fence, s.pending \
+             ), leased AS ( \
+                 INSERT INTO onward_leases (run_id, node, fence, pending) \
+                 SELECT t.run_id, $4, t.fence + 1, t.pending FROM taken t \
+             ) \
+             SELECT t.run_id, t.fence + 1, p.name, r.lane, r.timeout_at, r.retention, \
+                 (SELECT max(seq) FROM onward_entries e WHERE e.run_id = t.run_id), \
+                 (SELECT max(place + count - 1) FROM onward_frames f WHERE f.run_id = t.run_id), \
+                 r.parent_run IS NOT NULL \
+                   OR EXISTS (SELECT 1 FROM onward_event_waiters w WHERE w.run_id = t.run_id) \
+                   OR EXISTS (SELECT 1 FROM onward_signal_waiters w WHERE w.run_id = t.run_id) \
+                   OR EXISTS (SELECT 1 FROM onward_deliveries w WHERE w.run_id = t.run_id) \
+             FROM taken t JOIN onward_runs r ON r.run_id = t.run_id JOIN onward_endpoints p ON p.id = r.endpoint \
+             ORDER BY t.due_at, t.run_id",
+            &[&lanes, &now, &limit, &row::node(node)],
+        )
+        .await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let fence = Fence(row.try_get::<_, i64>(1)?.cast_unsigned());
+        let lease = Lease { run_id: row::run_id(row.try_get(0)?), fence, node };
+        let name: String = row.try_get(2)?;
+        let endpoint = EndpointId::try_new(name).map_err(|_| corrupt("invalid endpoint id"))?;
+        let held = Held {
+            fence,
+            node,
+            next: row::next(row.try_get(6)?)?,
+            streamed: row::place(row.try_get(7)?)?,
+            lane: row.try_get(3)?,
+            timeout_at: row.try_get(4)?,
+            retention: row.try_get(5)?,
+            has_ties: row.try_get(8)?,
+        };
+        claimed.push(Claimed { held, lease, endpoint });
+    }
+    Ok(claimed)
+}
+
+/// Which of the runs of earlier claims are this node's after all.
+async fn found(tx: &Tx, node: i64, doubtful: &[Claimed]) -> Done<Vec<Claimed>> {
+    if doubtful.is_empty() {
+        return Ok(Vec::new());
+    }
+    let runs: Vec<Uuid> = doubtful.iter().map(|of| row::uuid(of.lease.run_id)).collect();
+    // A commit that is under way is waited for: it has these rows.
+    tx.query("SELECT run_id FROM onward_suspended WHERE run_id = ANY($1::UUID[]) ORDER BY run_id FOR UPDATE", &[&runs])
+        .await?;
+    let fences: Vec<i64> = doubtful.iter().map(|of| row::fence(of.lease.fence)).collect();
+    let rows = tx
+        .query(
+            "SELECT l.run_id, l.fence FROM unnest($1::UUID[], $2::INT8[]) AS d (run_id, fence) \
+             JOIN onward_leases l ON l.run_id = d.run_id AND l.fence = d.fence WHERE l.node = $3",
+            &[&runs, &fences, &node],
+        )
+        .await?;
+    let mut ours = Vec::with_capacity(rows.len());
+    for row in &rows {
+        ours.push((row::run_id(row.try_get(0)?), row.try_get::<_, i64>(1)?));
+    }
+    let is_ours = |of: &&Claimed| ours.contains(&(of.lease.run_id, row::fence(of.lease.fence)));
+    Ok(doubtful.iter().filter(is_ours).cloned().collect())
 }
 
 /// Frees the runs of nodes whose lease has ended. How many.

@@ -1,6 +1,7 @@
 //! The store from outside, on a real PostgreSQL.
 
 mod contract;
+mod doubt;
 mod groups;
 mod names;
 mod nodes;
