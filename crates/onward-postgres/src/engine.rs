@@ -25,7 +25,12 @@ use crate::{
 };
 
 /// How often a transaction is tried that others break off.
-const TRIES: u32 = 10;
+pub(crate) const TRIES: u32 = 10;
+
+/// How long one rests that others broke off.
+pub(crate) async fn stand_back(tries: u32) {
+    tokio::time::sleep(Duration::from_millis(u64::from(tries * tries) * 2 + draw_below(8))).await;
+}
 
 impl Inner {
     /// Does some work in a transaction, again where others broke it off.
@@ -53,7 +58,7 @@ impl Inner {
                 Err(Abort::Conflict(error)) if tries < TRIES => {
                     tries += 1;
                     tracing::debug!(error = &error as &dyn std::error::Error, tries, "a transaction is tried again");
-                    tokio::time::sleep(Duration::from_millis(u64::from(tries * tries) * 2 + draw_below(8))).await;
+                    stand_back(tries).await;
                 }
                 Err(abort) => return Err(abort.into()),
                 Ok(value) => return Ok(value),

@@ -36,6 +36,17 @@ impl From<tokio_postgres::Error> for Abort {
     }
 }
 
+impl Abort {
+    /// Whether the database refused a statement for what one of its rows is, and undid it: without that row, the
+    /// others may be written.
+    pub(crate) fn is_of_one_row(&self) -> bool {
+        let Self::Failed(error) = self else { return false };
+        let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+        // Data exceptions, violated constraints, limits of the program.
+        code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)))
+    }
+}
+
 impl From<Abort> for StoreError {
     fn from(abort: Abort) -> Self {
         match abort {

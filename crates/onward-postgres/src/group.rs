@@ -76,6 +76,19 @@ fn nodes(jobs: &[Job]) -> Vec<i64> {
     nodes
 }
 
+/// A group in two parts, about as large, for one of which is wrong. A run's checkpoints stay together: where an earlier
+/// one is refused, so are the later ones. A group of one run comes back.
+pub(crate) fn halves(mut jobs: Vec<Job>) -> Result<(Vec<Job>, Vec<Job>), Vec<Job>> {
+    let is_cut = |at: &usize| jobs[at - 1].prepared.run_id() != jobs[*at].prepared.run_id();
+    match (1..jobs.len()).filter(is_cut).min_by_key(|at| at.abs_diff(jobs.len() / 2)) {
+        Some(at) => {
+            let second = jobs.split_off(at);
+            Ok((jobs, second))
+        }
+        None => Err(jobs),
+    }
+}
+
 /// Answers a group that failed as a whole: what became of it is not known.
 pub(crate) fn fail(inner: &Inner, jobs: Vec<Job>, error: &StoreError) {
     for job in &jobs {

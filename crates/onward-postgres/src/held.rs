@@ -91,6 +91,11 @@ impl Known {
         self.0.lock().retain(|_, held| held.node != node);
     }
 
+    /// What is known of a run that is held under this lease.
+    pub(crate) fn under(&self, lease: &Lease) -> Option<Held> {
+        self.0.lock().get(&lease.run_id).filter(|held| held.is_under(lease)).cloned()
+    }
+
     pub(crate) fn with<T>(&self, run_id: RunId, look: impl FnOnce(Option<&mut Held>) -> T) -> T {
         look(self.0.lock().get_mut(&run_id))
     }

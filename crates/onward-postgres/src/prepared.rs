@@ -29,6 +29,8 @@ pub(crate) struct Prepared {
     pub(crate) then: Then,
     /// The outcome that `then` names, encoded.
     pub(crate) outcome: Payload,
+    /// What is known of its run as it is written with others.
+    pub(crate) held: Option<Held>,
 }
 
 /// By which way a checkpoint is written.
@@ -53,7 +55,21 @@ impl Prepared {
             Then::Finish(outcome) => Payload::from(record::encode_outcome(outcome)),
             Then::Keep | Then::Suspend { .. } => Payload::default(),
         };
-        Self { lease, now, start, entries, frames, waiters, settled, events, signals, children, then, outcome }
+        Self {
+            lease,
+            now,
+            start,
+            entries,
+            frames,
+            waiters,
+            settled,
+            events,
+            signals,
+            children,
+            then,
+            outcome,
+            held: None,
+        }
     }
 
     pub(crate) const fn run_id(&self) -> RunId {

@@ -39,6 +39,9 @@ impl Job {
     }
 }
 
+/// A job that does not follow what is stored was answered: the turn is that of the next.
+struct Refused;
+
 /// What waits, and whose turn it is.
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -84,7 +87,10 @@ impl Queue {
             return None;
         }
         state.runs.insert(run_id, VecDeque::new());
-        self.route(&mut state, job, known)
+        match self.route(&mut state, job, known) {
+            Ok(alone) => alone,
+            Err(Refused) => self.next(&mut state, run_id, known),
+        }
     }
 
     /// A run's job is answered: the turn of the next. Gives it where it is written alone.
@@ -95,31 +101,33 @@ impl Queue {
     }
 
     fn next(&self, state: &mut State, run_id: RunId, known: &Known) -> Option<Job> {
-        let Some(job) = state.runs.get_mut(&run_id).and_then(VecDeque::pop_front) else {
-            state.runs.remove(&run_id);
-            return None;
-        };
-        self.route(state, job, known)
+        while let Some(job) = state.runs.get_mut(&run_id).and_then(VecDeque::pop_front) {
+            if let Ok(alone) = self.route(state, job, known) {
+                return alone;
+            }
+        }
+        state.runs.remove(&run_id);
+        None
     }
 
-    fn route(&self, state: &mut State, job: Job, known: &Known) -> Option<Job> {
+    /// Puts a job where it is written; gives it back where that is alone.
+    fn route(&self, state: &mut State, job: Job, known: &Known) -> Result<Option<Job>, Refused> {
         match job.choose(known) {
             Ok(Way::Start) => {
                 state.starts.push_back(job);
                 self.starts.notify_one();
-                None
+                Ok(None)
             }
             Ok(Way::Append) => {
                 state.appends.push_back(job);
                 self.appends.notify_one();
-                None
+                Ok(None)
             }
-            Ok(Way::Alone) => Some(job),
+            Ok(Way::Alone) => Ok(Some(job)),
             Err(error) => {
-                let run_id = job.prepared.run_id();
                 job.answer(Err(error));
                 state.len -= 1;
-                self.next(state, run_id, known)
+                Err(Refused)
             }
         }
     }
@@ -171,6 +179,8 @@ impl State {
             group.push(job);
             // What else the same run only appends goes with it.
             while goes_on
+                && group.len() < GROUP_MAX
+                && bytes < GROUP_BYTES
                 && let Some(waiting) = self.runs.get_mut(&run_id)
                 && waiting.front().is_some_and(Job::only_appends)
                 && let Some(next) = waiting.pop_front()

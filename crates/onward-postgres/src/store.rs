@@ -29,8 +29,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::{DatabaseClock, stopwatch},
     connect::{self, Connector},
-    engine::Claimed,
-    error::unavailable,
+    engine::{Claimed, TRIES, stand_back},
+    error::{Abort, unavailable},
     group,
     held::Known,
     migrate,
@@ -263,26 +263,61 @@ impl Inner {
         }
     }
 
+    /// Writes a group. Where another transaction breaks it off it is written again, and where one of its checkpoints is
+    /// wrong that one alone is refused: the others belong to other runs.
     async fn write_group(&self, way: Way, jobs: Vec<Job>) {
+        let (mut waiting, mut tries) = (vec![jobs], 0);
+        while let Some(jobs) = waiting.pop() {
+            match self.write_once(way, jobs).await {
+                Ok(()) => {}
+                Err((jobs, Abort::Conflict(error))) if tries < TRIES => {
+                    tries += 1;
+                    tracing::debug!(error = &error as &dyn std::error::Error, tries, "a group is tried again");
+                    stand_back(tries).await;
+                    waiting.push(jobs);
+                }
+                Err((jobs, abort)) if abort.is_of_one_row() => match group::halves(jobs) {
+                    Ok((first, second)) => waiting.extend([second, first]),
+                    Err(jobs) => group::fail(self, jobs, &abort.into()),
+                },
+                Err((jobs, abort)) => group::fail(self, jobs, &abort.into()),
+            }
+        }
+    }
+
+    async fn write_once(&self, way: Way, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
         let conn = match connect::get(if way == Way::Start { &self.starts } else { &self.appends }).await {
             Ok(conn) => conn,
-            Err(error) => return group::fail(self, jobs, &error),
+            Err(error) => return Err((jobs, error.into())),
         };
         let is_other = connect::is_fresh(&conn) && way == Way::Append;
         if is_other && self.has_appended.swap(true, Ordering::Relaxed) {
             // Why: the database may be another one, which took over and does not have all that was written to the first.
             self.known.clear();
-            return self.write_each(jobs).await;
+        }
+        let mut unknown = Vec::new();
+        if way == Way::Append {
+            for job in &mut jobs {
+                job.prepared.held = self.known.under(&job.prepared.lease);
+            }
+            // What was known as they were taken in may have been forgotten since.
+            (jobs, unknown) = jobs.into_iter().partition(|job| job.prepared.held.is_some());
         }
         let written = match way {
+            _ if jobs.is_empty() => Ok(()),
             Way::Start => group::start(self, &conn, jobs).await,
             Way::Append | Way::Alone => group::append(self, &conn, jobs).await,
         };
-        if let Err((jobs, error)) = written {
+        if let Err((_, abort)) = &written
+            && !(matches!(abort, Abort::Conflict(_)) || abort.is_of_one_row())
+        {
             // What the connection is in the middle of is not known.
             drop(connect::Conn::take(conn));
-            group::fail(self, jobs, &error);
+        } else {
+            drop(conn);
         }
+        self.write_each(unknown).await;
+        written
     }
 
     /// Writes a group's checkpoints one by one: each asks what is stored of its run.

@@ -6,7 +6,15 @@ use onward_core::{RunId, StoreError, store::Then};
 use uuid::Uuid;
 
 use super::{Rows, answer_of, nodes, tell};
-use crate::{connect::Conn, error::Done, queue::Job, row, store::Inner, tx::Param};
+use crate::{
+    connect::Conn,
+    error::{Abort, Done},
+    held::Held,
+    queue::Job,
+    row,
+    store::Inner,
+    tx::Param,
+};
 
 const APPEND: &str = "\
 WITH alive AS (
@@ -15,6 +23,7 @@ WITH alive AS (
     SELECT l.run_id FROM unnest($2::UUID[], $3::INT8[], $4::INT8[]) AS k (run_id, node, fence)
     JOIN alive ON alive.id = k.node
     JOIN onward_leases l ON l.run_id = k.run_id AND l.node = k.node AND l.fence = k.fence
+    FOR KEY SHARE OF l
 ), released AS (
     DELETE FROM onward_leases l
     USING unnest($5::UUID[], $6::INT8[], $7::INT8[]) AS g (run_id, node, fence) JOIN alive ON alive.id = g.node
@@ -76,7 +85,7 @@ struct Going<'a> {
 }
 
 impl<'a> Going<'a> {
-    fn push(&mut self, inner: &Inner, job: &'a Job) {
+    fn push(&mut self, job: &'a Job, held: &Held) {
         let (run, prepared) = (row::uuid(job.prepared.run_id()), &job.prepared);
         let (node, fence) = (row::node(prepared.lease.node), row::fence(prepared.lease.fence));
         self.rows.push(run, prepared);
@@ -88,9 +97,6 @@ impl<'a> Going<'a> {
             }
             return;
         }
-        let (lane, timeout_at, retention) = inner.known.with(prepared.run_id(), |held| {
-            held.map_or((0, None, 0), |held| (held.lane, held.timeout_at, held.retention))
-        });
         self.released.push(run);
         self.released_nodes.push(node);
         self.released_fences.push(fence);
@@ -98,15 +104,15 @@ impl<'a> Going<'a> {
             Then::Keep => {}
             Then::Suspend { due_at } => {
                 self.suspended.push(run);
-                self.lanes.push(lane);
-                self.due.push(row::due_at(*due_at, timeout_at));
-                self.now.push(row::due_at(prepared.now, timeout_at));
+                self.lanes.push(held.lane);
+                self.due.push(row::due_at(*due_at, held.timeout_at));
+                self.now.push(row::due_at(prepared.now, held.timeout_at));
             }
             Then::Finish(outcome) => {
                 self.ended.push(run);
                 self.statuses.push(i64::from(outcome.status.number()));
                 self.finished.push(prepared.now.as_micros());
-                self.sweep.push(row::sweep_at(prepared.now, retention));
+                self.sweep.push(row::sweep_at(prepared.now, held.retention));
                 self.outcomes.push(prepared.outcome.as_ref());
             }
         }
@@ -152,18 +158,22 @@ impl<'a> Going<'a> {
     }
 }
 
-/// Goes on with runs, and answers.
-pub(crate) async fn append(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<(), (Vec<Job>, StoreError)> {
+/// Goes on with runs that are known, and answers.
+pub(crate) async fn append(inner: &Inner, conn: &Conn, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
+    // In the order in which others lock several runs.
+    jobs.sort_by_key(|job| job.prepared.run_id());
     let mut columns = Going::default();
     for job in &jobs {
-        columns.push(inner, job);
+        if let Some(held) = &job.prepared.held {
+            columns.push(job, held);
+        }
     }
     let nodes = nodes(&jobs);
     let written = match inner.in_time(columns.write(conn, &nodes)).await {
         Ok(written) => written,
         Err(abort) => {
             drop(columns);
-            return Err((jobs, abort.into()));
+            return Err((jobs, abort));
         }
     };
     drop(columns);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Rows, answer_of, nodes, tell};
 use crate::{
     connect::Conn,
-    error::{Done, corrupt, unavailable},
+    error::{Abort, Done, corrupt, unavailable},
     held::Held,
     queue::Job,
     row,
@@ -27,6 +27,7 @@ WITH alive AS (
     INSERT INTO onward_keys (digest, run_id, fingerprint)
     SELECT new.digest, new.run_id, new.fingerprint FROM new JOIN alive ON alive.id = new.node
     WHERE new.digest IS NOT NULL AND NOT EXISTS (SELECT 1 FROM onward_runs r WHERE r.run_id = new.run_id)
+    ORDER BY new.digest
     ON CONFLICT (digest) DO NOTHING
     RETURNING run_id
 ), started AS (
@@ -172,7 +173,7 @@ impl<'a> New<'a> {
 }
 
 /// Makes runs, and answers.
-pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<(), (Vec<Job>, StoreError)> {
+pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
     let written = async {
         let made: Vec<&NewRun> = jobs.iter().filter_map(|job| job.prepared.start.as_ref()).collect();
         inner.ensure_endpoints(&made).await?;
@@ -191,7 +192,7 @@ pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<
     };
     let (started, taken) = match Box::pin(inner.in_time(written)).await {
         Ok(written) => written,
-        Err(abort) => return Err((jobs, abort.into())),
+        Err(abort) => return Err((jobs, abort)),
     };
     for job in jobs {
         let (prepared, Some(new)) = (&job.prepared, &job.prepared.start) else {

@@ -3,6 +3,7 @@
 use onward_core::{
     Fence, Store, StoreError,
     run::Status,
+    step::StepId,
     store::{Checkpoint, Lease},
     stream::{Frame, FrameKind, Place},
 };
@@ -134,4 +135,48 @@ async fn a_full_queue_refuses_at_once() {
     }
     assert_eq!(refused, 20);
     start(&small, node, 100).await;
+}
+
+/// What the database refuses of one run's write is refused to that run alone, whatever else was in the statement.
+#[tokio::test]
+async fn a_checkpoint_that_the_database_refuses_takes_no_other_with_it() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    for number in 0..20 {
+        start(&store, node, number).await;
+    }
+    // An entry that this node does not know of, where the next one of run 7 belongs.
+    let id: String = run_id(7).to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    store.database.query(&format!("INSERT INTO onward_entries (run_id, seq, data) VALUES ('{id}', 0, '')"));
+    let answers: Vec<_> = (0..20).map(|number| store.checkpoint(appending(lease(node, number), 0, "a"))).collect();
+    for (number, answer) in answers.into_iter().enumerate() {
+        let answer = answer.await;
+        assert!(if number == 7 { is_unavailable(&answer) } else { answer.is_ok() }, "{number}: {answer:?}");
+    }
+}
+
+/// Many writes of one run that do not follow what is stored: each is refused, whatever their number.
+#[tokio::test]
+async fn many_writes_that_do_not_follow_are_each_refused() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    // It is written alone, so that the others wait for it one after the other.
+    let settled = vec![StepId::try_new("x".to_owned(), 0).unwrap().key()];
+    let first = store.checkpoint(Checkpoint { settled, ..appending(lease, 0, "a") });
+    let frames = |place| {
+        let kind = FrameKind::Chunk("1".into());
+        vec![Frame { place: Place(place), step: None, kind }]
+    };
+    let answers: Vec<_> = (0..10_000)
+        .map(|number| {
+            let gap = Checkpoint { frames: frames(7 + number), ..Checkpoint::new(lease, at(2)) };
+            store.checkpoint(gap)
+        })
+        .collect();
+    first.await.unwrap();
+    for answer in answers {
+        assert!(matches!(answer.await, Err(StoreError::Corrupt(_))));
+    }
+    store.checkpoint(appending(lease, 1, "b")).await.unwrap();
 }

@@ -7,5 +7,6 @@ mod names;
 mod nodes;
 mod opening;
 mod outage;
+mod races;
 mod support;
 mod transact;
