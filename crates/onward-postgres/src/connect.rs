@@ -172,11 +172,17 @@ impl managed::Manager for Connector {
 
 /// A pool of connections.
 pub(crate) fn pool(connector: Connector, size: usize) -> Result<Pool<Connector>, StoreError> {
-    let timeouts = Timeouts {
-        wait: Some(connector.timeout),
-        create: Some(connector.timeout * 2),
-        recycle: Some(connector.timeout),
-    };
+    let wait = Some(connector.timeout);
+    pool_that_waits(connector, size, wait)
+}
+
+/// A pool of connections that are in use for as long as a user's code takes: who finds none waits until one is free.
+pub(crate) fn patient_pool(connector: Connector, size: usize) -> Result<Pool<Connector>, StoreError> {
+    pool_that_waits(connector, size, None)
+}
+
+fn pool_that_waits(connector: Connector, size: usize, wait: Option<Duration>) -> Result<Pool<Connector>, StoreError> {
+    let timeouts = Timeouts { wait, create: Some(connector.timeout * 2), recycle: Some(connector.timeout) };
     Pool::builder(connector)
         .config(PoolConfig { timeouts, ..PoolConfig::new(size) })
         .runtime(deadpool::Runtime::Tokio1)

@@ -77,6 +77,7 @@ impl Inner {
         self.pool.retain(|_, _| false);
         self.starts.retain(|_, _| false);
         self.appends.retain(|_, _| false);
+        self.users.retain(|_, _| false);
         Err(Abort::Failed("the database took too long".into()))
     }
 }

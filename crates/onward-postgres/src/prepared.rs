@@ -33,6 +33,9 @@ pub(crate) struct Prepared {
     pub(crate) held: Option<Held>,
 }
 
+/// The largest checkpoint, in bytes, that is written with others: they should not wait for it.
+const LEN_MAX: usize = 4 << 20;
+
 /// By which way a checkpoint is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -99,6 +102,9 @@ impl Prepared {
 
     /// Chooses the way, and takes in what it appends where the run is known.
     pub(crate) fn choose(&self, known: &Known) -> Result<Way, StoreError> {
+        if self.len() > LEN_MAX {
+            return Ok(Way::Alone);
+        }
         let seqs = self.entries.iter().map(|(seq, _)| *seq);
         let pieces = self.frames.iter().map(|(place, count, _)| (*place, *count));
         if let Some(new) = &self.start {

@@ -73,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) starts: Pool<Connector>,
     /// For the group that goes on with them. Its own: whether its connection is another one than before matters.
     pub(crate) appends: Pool<Connector>,
+    /// For users' transactions: however long they take, the node's own work goes on.
+    pub(crate) users: Pool<Connector>,
     pub(crate) timeout: Duration,
     pub(crate) known: Known,
     /// Numbers of endpoints that are known to be stored.
@@ -109,12 +111,14 @@ impl PostgresStore {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
         let starts = connect::pool(Connector::try_new(url, &options)?, 1)?;
         let appends = connect::pool(Connector::try_new(url, &options)?, 1)?;
+        let users = connect::patient_pool(Connector::try_new(url, &options)?, options.connections.div_ceil(2))?;
         migrate::migrate(&pool).await?;
         let clock = first_time(&pool).await?;
         let inner = Arc::new(Inner {
             pool,
             starts,
             appends,
+            users,
             timeout: options.timeout,
             known: Known::default(),
             endpoints: Mutex::default(),
@@ -179,6 +183,7 @@ impl PostgresStore {
             inner.pool.close();
             inner.starts.close();
             inner.appends.close();
+            inner.users.close();
         })
     }
 
@@ -316,7 +321,9 @@ impl Inner {
         } else {
             drop(conn);
         }
-        self.write_each(unknown).await;
+        if !unknown.is_empty() {
+            Box::pin(self.write_each(unknown)).await;
+        }
         written
     }
 

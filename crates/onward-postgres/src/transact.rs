@@ -198,7 +198,7 @@ impl Inner {
         Fut: Future<Output = Result<(Checkpoint, T), E>>,
     {
         let store = |abort: Abort| TransactError::Store(abort.into());
-        let conn: Conn = connect::get(&self.pool).await?;
+        let conn: Conn = connect::get(&self.users).await?;
         let tx = Tx::begin(conn).await.map_err(store)?;
         for sql in ["SET LOCAL idle_in_transaction_session_timeout = '60s'", "SAVEPOINT onward_user"] {
             tx.conn().batch_execute(sql).await.map_err(|error| store(error.into()))?;

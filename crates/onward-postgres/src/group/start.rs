@@ -200,15 +200,16 @@ pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<
             continue;
         };
         if !started.contains(&row::uuid(new.run_id)) {
-            let key = new.key.as_ref().and_then(|key| Some((key, taken.get(&key.digest)?)));
-            let refused = match key {
-                Some((_, (run_id, _))) if *run_id == new.run_id => StoreError::LeaseLost,
-                Some((key, (run_id, fingerprint))) => {
-                    StoreError::KeyTaken { run_id: *run_id, same_request: *fingerprint == key.fingerprint }
+            let answer = match new.key.as_ref().map(|key| (key, taken.get(&key.digest))) {
+                Some((_, Some((run_id, _)))) if *run_id == new.run_id => Err(StoreError::LeaseLost),
+                Some((key, Some((run_id, fingerprint)))) => {
+                    Err(StoreError::KeyTaken { run_id: *run_id, same_request: *fingerprint == key.fingerprint })
                 }
-                None => StoreError::LeaseLost,
+                // Nobody has the key, or no longer: it was freed since.
+                Some((_, None)) => Box::pin(inner.checkpoint_alone(prepared)).await,
+                None => Err(StoreError::LeaseLost),
             };
-            job.answer(Err(refused));
+            job.answer(answer);
             continue;
         }
         let timeout_at = new.timeout_at.map(onward_core::Timestamp::as_micros);

@@ -23,7 +23,7 @@ impl Slow {
 
     async fn store(&self) -> PostgresStore {
         let options = Options::new().connections(3).timeout(Duration::from_millis(500)).notifications(false);
-        PostgresStore::open(&self.0.url(), options).await.unwrap()
+        PostgresStore::open(&self.0.url(), options).await.expect("the store opens")
     }
 
     async fn hold_commits(&self) {

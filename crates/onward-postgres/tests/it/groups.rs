@@ -146,7 +146,7 @@ async fn a_checkpoint_that_the_database_refuses_takes_no_other_with_it() {
         start(&store, node, number).await;
     }
     // An entry that this node does not know of, where the next one of run 7 belongs.
-    let id: String = run_id(7).to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{:032x}", u128::from_be_bytes(run_id(7).to_bytes()));
     store.database.query(&format!("INSERT INTO onward_entries (run_id, seq, data) VALUES ('{id}', 0, '')"));
     let answers: Vec<_> = (0..20).map(|number| store.checkpoint(appending(lease(node, number), 0, "a"))).collect();
     for (number, answer) in answers.into_iter().enumerate() {
@@ -179,4 +179,37 @@ async fn many_writes_that_do_not_follow_are_each_refused() {
         assert!(matches!(answer.await, Err(StoreError::Corrupt(_))));
     }
     store.checkpoint(appending(lease, 1, "b")).await.unwrap();
+}
+
+/// A key that nobody has any more when it is asked who has it: its run was swept in that moment.
+#[tokio::test]
+async fn a_key_that_is_freed_meanwhile_can_be_claimed() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    // The first insert comes to nothing, as if another row had been there.
+    store.database.query(
+        "CREATE SEQUENCE tries; CREATE FUNCTION refuse_first() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN IF nextval(''tries'') = 1 THEN RETURN NULL; END IF; RETURN NEW; END'; \
+         CREATE TRIGGER refuse BEFORE INSERT ON onward_keys FOR EACH ROW EXECUTE FUNCTION refuse_first()",
+    );
+    store.checkpoint(starting_with_key(node, 1)).await.unwrap();
+    assert_eq!(status(&store, 1).await, Status::Running);
+    let twice = store.checkpoint(starting_with_key(node, 2)).await;
+    assert!(matches!(twice, Err(StoreError::KeyTaken { run_id: taken, .. }) if taken == run_id(1)), "{twice:?}");
+}
+
+/// A checkpoint that is much larger than others goes by itself.
+#[tokio::test]
+async fn a_large_checkpoint_is_written() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let large = "x".repeat(9 << 20);
+    let answers: Vec<_> = (0..4)
+        .map(|seq| store.checkpoint(appending(lease, seq, if seq % 2 == 0 { "small" } else { &large })))
+        .collect();
+    for answer in answers {
+        answer.await.unwrap();
+    }
+    assert_eq!(entries(&store, 1).await, 4);
 }

@@ -30,20 +30,20 @@ fn failing(lease: Lease) -> Checkpoint {
 }
 
 fn waits_for_signal(lease: Lease, step: &str, name: &str) -> Checkpoint {
-    let step = StepId::try_new(step.to_owned(), 0).unwrap().key();
+    let step = StepId::try_new(step.to_owned(), 0).expect("it is valid").key();
     let subject = Subject::Signal { name: name.to_owned(), replace: false };
     Checkpoint { waiters: vec![Waiter { step, subject }], ..Checkpoint::new(lease, at(2)) }
 }
 
 /// A run that a step of another invoked.
 fn child(number: u128, parent: RunId, step: &str) -> NewRun {
-    let step = StepId::try_new(step.to_owned(), 0).unwrap().key();
+    let step = StepId::try_new(step.to_owned(), 0).expect("it is valid").key();
     NewRun { parent: Some(Parent { run_id: parent, step }), ..new_run(number) }
 }
 
 /// The entry by which a run remembers whom it invoked.
 fn invoking(lease: Lease, seq: u32, child: NewRun, step: &str) -> Checkpoint {
-    let step = StepId::try_new(step.to_owned(), 0).unwrap();
+    let step = StepId::try_new(step.to_owned(), 0).expect("it is valid");
     let change = onward_core::journal::Change::Waiting { until: None, subject: child.run_id.to_string() };
     let kind = onward_core::step::StepKind::Invoke;
     let entry = onward_core::journal::Entry { seq: onward_core::Seq(seq), at: at(2), step, kind, change };
@@ -51,7 +51,7 @@ fn invoking(lease: Lease, seq: u32, child: NewRun, step: &str) -> Checkpoint {
 }
 
 fn text(run_id: RunId) -> String {
-    run_id.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(run_id.to_bytes()))
 }
 
 #[tokio::test]

@@ -96,6 +96,31 @@ async fn who_ends_the_transaction_by_hand_has_nothing_recorded() {
     assert_eq!(entries(&store, 1).await, 0);
 }
 
+/// However many transactions of users take however long: the node renews its lease, and its runs go on.
+#[tokio::test]
+async fn slow_transactions_do_not_keep_the_node_from_its_lease() {
+    let store = with_table().await;
+    let node = join(&store).await;
+    let go = std::sync::Arc::new(tokio::sync::Notify::new());
+    let mut slow = Vec::new();
+    for number in 1..=6 {
+        let (lease, go) = (start(&store, node, number).await, std::sync::Arc::clone(&go));
+        slow.push(store.transact(lease, move |tx| async move {
+            tx.query("SELECT 1", &[]).await?;
+            go.notified().await;
+            go.notify_one();
+            Ok::<_, SqlError>((appending(lease, 0, "x"), ()))
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    store.heartbeat(node, at(1), LEASE).await.unwrap();
+    assert_eq!(status(&store, 1).await, onward_core::run::Status::Running);
+    go.notify_one();
+    for slow in slow {
+        slow.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_transaction_that_is_kept_is_over() {
     let store = with_table().await;
