@@ -85,13 +85,14 @@ pub(super) async fn join(context: &Arc<Context>, run_id: RunId, prefer: Preferen
         None if prefer.respond_async => Duration::ZERO,
         None => context.endpoint.options.hold.max(JOIN),
     };
-    wait_or_redirect(context, run_id, prefer, wait).await
+    wait_or_redirect(context, run_id, prefer, wait, true).await
 }
 
-/// Answers a client whose run was suspended or ended by somebody else.
-pub(super) async fn elsewhere(context: &Arc<Context>, run_id: RunId, prefer: Preferences) -> Response<Bytes> {
+/// Answers a client whose run was suspended or ended by somebody else. Whether it `is_stored` at all is not known where
+/// the node lost its lease before the store had taken the run's first step.
+pub(super) async fn elsewhere(context: &Arc<Context>, prefer: Preferences, is_stored: bool) -> Response<Bytes> {
     let wait = prefer.wait.unwrap_or(context.endpoint.options.hold);
-    wait_or_redirect(context, run_id, prefer, wait).await
+    wait_or_redirect(context, context.run_id, prefer, wait, is_stored).await
 }
 
 async fn wait_or_redirect(
@@ -99,6 +100,7 @@ async fn wait_or_redirect(
     run_id: RunId,
     prefer: Preferences,
     wait: Duration,
+    is_stored: bool,
 ) -> Response<Bytes> {
     let shared = &context.shared;
     match crate::wait::outcome(shared, run_id, wait).await {
@@ -106,10 +108,14 @@ async fn wait_or_redirect(
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a response cannot be read");
             Problem::new(Code::RunFailed).into_response()
         }),
+        Ok(None) => redirect(context, run_id, prefer).await,
         // Why also where the store is unavailable: the run is stored, and its client can wait for it.
-        Ok(None) | Err(StoreError::Unavailable(_)) => redirect(context, run_id, prefer).await,
-        // Its first checkpoint was not written in time, and may be a moment later: the client should ask again.
-        Err(StoreError::RunNotFound) => Problem::new(Code::StoreUnavailable).into_response(),
+        Err(StoreError::Unavailable(_)) if is_stored => redirect(context, run_id, prefer).await,
+        // Nothing was promised: its first checkpoint was not written in time, and may be a moment later, or never.
+        Err(StoreError::Unavailable(_) | StoreError::RunNotFound) if !is_stored => {
+            Problem::new(Code::StoreUnavailable).into_response()
+        }
+        Err(StoreError::RunNotFound) => Problem::new(Code::RunGone).into_response(),
         Err(error) => {
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a run cannot be read");
             Problem::new(Code::StoreUnavailable).into_response()

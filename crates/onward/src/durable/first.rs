@@ -446,7 +446,7 @@ where
     });
     match answered.await {
         Ok(Answer::Response(response)) => kept(response),
-        Ok(Answer::Elsewhere) => kept(answer::elsewhere(context, context.run_id, asked.prefer).await),
+        Ok(Answer::Elsewhere) => kept(answer::elsewhere(context, asked.prefer, stored_first).await),
         Ok(Answer::Unavailable) | Err(_) => problem(Code::StoreUnavailable),
     }
 }
