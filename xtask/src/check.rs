@@ -35,6 +35,7 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
         })?;
     }
     step(&mut took, "postgres", || crate::postgres::check(&[]))?;
+    step(&mut took, "faketime", || crate::postgres::faketime(&[]))?;
     step(&mut took, "tests", || {
         if nextest {
             cargo(&["nextest", "run", "--locked", "--workspace", "--profile", "ci"], &[])

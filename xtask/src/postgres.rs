@@ -26,6 +26,11 @@ pub(crate) fn check(_: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes sure that the nodes of `onward-sim` can have wrong clocks.
+pub(crate) fn faketime(_: &[String]) -> Result<(), String> {
+    find("faketime", &["faketime"])
+}
+
 /// The first on the `PATH`, or the newest of Debian's, as in `onward_testing::postgres`.
 fn server() -> Option<(String, PathBuf)> {
     let path = env::var_os("PATH").unwrap_or_default();

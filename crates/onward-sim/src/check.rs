@@ -1,0 +1,40 @@
+//! Checkers: whether what nodes wrote down, what clients were told and what the database holds keep the promises.
+
+mod outcomes;
+mod steps;
+mod takeover;
+#[cfg(test)]
+mod tests;
+
+use crate::{client::Told, cluster::Done, record::Line};
+
+pub(crate) use self::{outcomes::Money, takeover::takeovers};
+
+/// All that is known of a seed's life.
+#[derive(Debug)]
+pub(crate) struct Life<'a> {
+    pub(crate) lines: &'a [Line],
+    pub(crate) told: &'a [Told],
+    pub(crate) done: &'a Done,
+    /// What the users' own table has.
+    pub(crate) money: &'a [Money],
+}
+
+/// Everything that is wrong, and the figures.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) wrong: Vec<String>,
+    /// Bodies of steps that began in a process that had lost the run: after a SIGSTOP nothing can keep it from that.
+    pub(crate) strays: u32,
+    /// By how much the earliest timer was early, in microseconds; below zero where none was.
+    pub(crate) early_us: i64,
+}
+
+impl Life<'_> {
+    pub(crate) fn check(&self) -> Verdict {
+        let mut verdict = Verdict { early_us: i64::MIN, ..Verdict::default() };
+        steps::check(self, &mut verdict);
+        outcomes::check(self, &mut verdict);
+        verdict
+    }
+}

@@ -1,0 +1,211 @@
+//! The life of one seed: nodes under load and faults, then the checkers.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use onward_testing::postgres::{PostgresOptions, PostgresServer, TestDatabase};
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::Instant,
+};
+
+use crate::{
+    check::{Life, Money, Verdict, takeovers},
+    client::{Caller, Http, Times, Told, order_until},
+    cluster::{Cluster, Done},
+    plan::{Act, NODES, Plan},
+    proxy::Way,
+    record, tables,
+};
+
+/// How many clients order at once.
+const CLIENTS: u64 = 32;
+/// How long everything may take to end once nothing is broken any more.
+const CALM_MAX: Duration = Duration::from_secs(45);
+/// The longest time until a killed node's runs go on, in microseconds: on a busy machine, where others may be down, too.
+const TAKEOVER_MAX_US: u64 = 20_000_000;
+
+/// What a seed came to.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) orders: usize,
+    pub(crate) lines: usize,
+    pub(crate) kills: usize,
+    pub(crate) strays: u32,
+    pub(crate) early_us: i64,
+    /// Microseconds from a kill to a call that goes on with one of its runs.
+    pub(crate) takeovers: Vec<u64>,
+    /// Whether nothing but kills happened: then takeovers say something.
+    pub(crate) only_kills: bool,
+    pub(crate) restarts: bool,
+}
+
+/// A database, on a server of its own where that is restarted.
+struct Database {
+    /// Dropped before its server.
+    database: TestDatabase,
+    server: Option<Arc<PostgresServer>>,
+}
+
+impl Database {
+    async fn create(own: bool) -> Self {
+        let made = spawn_blocking(move || {
+            let server = own.then(|| Arc::new(PostgresServer::start(&PostgresOptions::new())));
+            let database = match &server {
+                Some(server) => TestDatabase::create_on(&server.url()),
+                None => TestDatabase::create(),
+            };
+            database.query("CREATE TABLE sim_money (run TEXT NOT NULL, nonce TEXT NOT NULL)");
+            Self { database, server }
+        });
+        made.await.expect("the database was made")
+    }
+}
+
+/// Lives a seed. The error lists what is wrong.
+pub(crate) async fn live(plan: Plan, folder: PathBuf) -> Result<Figures, Vec<String>> {
+    let database = Database::create(plan.restarts()).await;
+    let lived = on(&plan, &database, &folder).await;
+    // Both block.
+    let _ = spawn_blocking(move || drop(database)).await;
+    lived
+}
+
+async fn on(plan: &Plan, database: &Database, folder: &Path) -> Result<Figures, Vec<String>> {
+    let url: Arc<str> = database.database.url().into();
+    let failed = |error: std::io::Error| vec![format!("the test itself failed: {error}")];
+    let mut cluster = Cluster::start(&url, folder, plan.skews).await.map_err(failed)?;
+    until_up(&cluster, 1).await?;
+    let (times, seen) = watch::channel(Times::default());
+    let (http, addresses) = (Http::new(), Arc::clone(&cluster.addresses));
+    let caller = |number: u64| Caller {
+        http: http.clone(),
+        addresses: Arc::clone(&addresses),
+        times: seen.clone(),
+        draws: StdRng::seed_from_u64(plan.seed * 1_000 + number),
+        database: Arc::clone(&url),
+    };
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(order_until(caller(number), format!("c{number}")));
+    }
+    let done = faults(plan, &mut cluster, database, &times).await.map_err(failed)?;
+    times.send_replace(Times { is_over: true, deadline: Some(Instant::now() + CALM_MAX) });
+
+    let (mut told, mut wrong) = (Vec::new(), Vec::new());
+    while let Some(client) = clients.join_next().await {
+        match client {
+            Ok(Ok(its)) => told.extend(its),
+            Ok(Err(error)) => wrong.push(error),
+            Err(error) => wrong.push(format!("a client failed: {error}")),
+        }
+    }
+    until_up(&cluster, NODES).await?;
+    let mut late = caller(CLIENTS);
+    for each in &mut told {
+        if let Err(error) = late.again(each).await {
+            wrong.push(format!("{} ({:?}), asked again: {error}", each.order.op, each.kind));
+        }
+    }
+    wrong.extend(settled(&url, &times).await);
+    let only_kills = plan.acts.iter().all(|(_, act)| matches!(act, Act::Kill(_) | Act::Start(..)));
+    drop(cluster);
+    let mut figures = judge(folder, &url, &told, &done, &mut wrong).await;
+    (figures.only_kills, figures.restarts) = (only_kills, plan.restarts());
+    if wrong.is_empty() { Ok(figures) } else { Err(wrong) }
+}
+
+/// Lets the checkers see all there is.
+async fn judge(folder: &Path, url: &str, told: &[Told], done: &Done, wrong: &mut Vec<String>) -> Figures {
+    let lines = record::read(folder).unwrap_or_else(|error| {
+        wrong.push(format!("what nodes wrote down cannot be read: {error}"));
+        Vec::new()
+    });
+    let rows = tables::ask(url, "SELECT run || ' ' || nonce FROM sim_money").await;
+    let rows = rows.unwrap_or_else(|error| {
+        wrong.push(error);
+        Vec::new()
+    });
+    let money = rows.iter().filter_map(|row| row.split_once(' '));
+    let money: Vec<_> = money.map(|(run, nonce)| Money { run: run.to_owned(), nonce: nonce.to_owned() }).collect();
+    let Verdict { wrong: found, strays, early_us } = Life { lines: &lines, told, done, money: &money }.check();
+    wrong.extend(found);
+    let takeovers = takeovers(&lines, done);
+    if let Some(took) = takeovers.iter().find(|took| **took > TAKEOVER_MAX_US) {
+        wrong.push(format!("P1: a killed node's run went on after {} ms only", took / 1000));
+    }
+    let (orders, lines, kills) = (told.len(), lines.len(), done.killed.len());
+    Figures { orders, lines, kills, strays, early_us, takeovers, ..Figures::default() }
+}
+
+async fn until_up(cluster: &Cluster, nodes: usize) -> Result<(), Vec<String>> {
+    let until = Instant::now() + CALM_MAX;
+    while cluster.addresses.lock().iter().flatten().count() < nodes {
+        if until.elapsed() > Duration::ZERO {
+            return Err(vec!["the nodes did not come up".to_owned()]);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Does what the plan says, and then mends everything.
+async fn faults(
+    plan: &Plan,
+    cluster: &mut Cluster,
+    database: &Database,
+    times: &watch::Sender<Times>,
+) -> std::io::Result<Done> {
+    let began = Instant::now();
+    for (at, act) in &plan.acts {
+        tokio::time::sleep_until(began + *at).await;
+        if *at > plan.load {
+            times.send_modify(|times| times.is_over = true);
+        }
+        match *act {
+            Act::Kill(node) => cluster.kill(node).await?,
+            Act::End(node) => cluster.end(node).await?,
+            Act::Start(node, skew) => cluster.begin(node, skew).await?,
+            Act::Stop(node) => cluster.stop(node)?,
+            Act::Go(node) => cluster.go(node)?,
+            Act::Network(node, way) => cluster.network(node, way),
+            Act::Restart => {
+                if let Some(server) = database.server.clone() {
+                    spawn_blocking(move || server.restart_immediate()).await.map_err(std::io::Error::other)?;
+                }
+            }
+        }
+    }
+    tokio::time::sleep_until(began + plan.load).await;
+    for node in 0..NODES {
+        cluster.network(node, Way::Open);
+    }
+    Ok(cluster.done.clone())
+}
+
+/// Waits until nothing is under way any more, and tells what is left.
+async fn settled(url: &str, times: &watch::Sender<Times>) -> Vec<String> {
+    let until = times.borrow().deadline.unwrap_or_else(|| Instant::now() + CALM_MAX).max(Instant::now() + CALM_MAX / 4);
+    loop {
+        let left = match tables::left(url).await {
+            Ok(left) => left,
+            Err(error) => vec![error],
+        };
+        if left.is_empty() {
+            break;
+        }
+        if until.elapsed() > Duration::ZERO {
+            return left.into_iter().map(|row| format!("P1: it is still there: {row}")).collect();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    match tables::torn(url).await {
+        Ok(torn) => torn.into_iter().map(|run| format!("P1: run {run} is nowhere, or twice")).collect(),
+        Err(error) => vec![error],
+    }
+}

@@ -1,0 +1,41 @@
+//! A look into the database, past the nodes.
+
+use std::time::Duration;
+
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// Asks the database; gives the first column of each row.
+pub(crate) async fn ask(url: &str, sql: &str) -> Result<Vec<String>, String> {
+    let asked = async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        let answer = async {
+            let answer = client.simple_query(sql).await;
+            drop(client);
+            answer
+        };
+        let (answer, _) = tokio::join!(answer, connection);
+        let rows = answer?.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+            _ => None,
+        });
+        Ok::<_, tokio_postgres::Error>(rows.collect())
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.map_err(|_| "no answer".to_owned())?;
+    answer.map_err(|error| error.to_string())
+}
+
+/// What must be empty once all is over, and the rows that are in it.
+pub(crate) async fn left(url: &str) -> Result<Vec<String>, String> {
+    let tables = ["leases", "suspended", "event_waiters", "signal_waiters", "deliveries"];
+    let count = |table| format!("SELECT '{table}: ' || run_id FROM onward_{table}");
+    ask(url, &tables.map(count).join(" UNION ALL ")).await
+}
+
+/// Runs that are in more or fewer than one of the tables that tell how a run is.
+pub(crate) async fn torn(url: &str) -> Result<Vec<String>, String> {
+    let sql =
+        "SELECT run_id FROM onward_runs r WHERE 1 <> (SELECT count(*) FROM onward_leases l WHERE l.run_id = r.run_id)
+                 + (SELECT count(*) FROM onward_suspended s WHERE s.run_id = r.run_id)
+                 + (SELECT count(*) FROM onward_ended e WHERE e.run_id = r.run_id)";
+    ask(url, sql).await
+}
