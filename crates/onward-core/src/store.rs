@@ -406,6 +406,13 @@ pub trait Store: Send + Sync + fmt::Debug {
         Box::pin(std::future::pending())
     }
 
+    /// The leases that a node has, so that it finds those of an answer that was lost. Asked after an error only. A store
+    /// of one process loses no answer.
+    fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
+        let _ = node;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Which of some runs have ended, or have streamed further than is known. What is told here is never lost, so it
     /// is asked now and then.
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {

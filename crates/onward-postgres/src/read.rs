@@ -3,10 +3,10 @@
 mod page;
 
 use onward_core::{
-    RunId, StoreError, Timestamp,
+    Fence, NodeId, RunId, StoreError, Timestamp,
     journal::{Entry, format},
     run::RunRecord,
-    store::{Loaded, News, Watched, record},
+    store::{Lease, Loaded, News, Watched, record},
     stream::{self, Frame, Place},
     waiter::Delivery,
 };
@@ -112,6 +112,15 @@ impl Inner {
             };
             from = i64::from(last.place.0) + 1;
         }
+    }
+
+    pub(crate) async fn held_by(&self, node: NodeId) -> Result<Vec<Lease>, StoreError> {
+        let rows = self.read("SELECT run_id, fence FROM onward_leases WHERE node = $1", &[&row::node(node)]).await?;
+        let lease = |row: &Row| {
+            let fence = Fence(row.try_get::<_, i64>(1)?.cast_unsigned());
+            Ok(Lease { run_id: row::run_id(row.try_get(0)?), fence, node })
+        };
+        rows.iter().map(lease).collect::<Result<_, _>>().map_err(damaged)
     }
 
     pub(crate) async fn look(&self, watched: &[Watched]) -> Result<Vec<News>, StoreError> {

@@ -16,8 +16,8 @@ use onward_core::{
     event::Event,
     run::RunRecord,
     store::{
-        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Watched,
-        Woken,
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept,
+        Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -466,6 +466,11 @@ impl Store for PostgresStore {
     fn news(&self) -> BoxFuture<'static, Vec<News>> {
         let news = Arc::clone(&self.0.news);
         Box::pin(async move { news.next().await })
+    }
+
+    fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.held_by(node).await })
     }
 
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {

@@ -3,6 +3,7 @@
 mod backoff;
 mod claims;
 mod config;
+mod doubt;
 mod elsewhere;
 mod release;
 mod stats;
@@ -32,7 +33,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{release::Releases, stats::Meter};
+use self::{doubt::Doubt, release::Releases, stats::Meter};
 use crate::{Hub, TaskSet};
 
 /// What can go on with a run: handlers in this process, or endpoints behind HTTP.
@@ -76,6 +77,7 @@ pub struct Scheduler {
     hint: Mutex<Timestamp>,
     slots: Arc<Semaphore>,
     releases: Releases,
+    doubt: Doubt,
     /// The store's news are the first to tell what happens elsewhere.
     news_are_first: AtomicBool,
     meter: Meter,
@@ -104,6 +106,7 @@ impl Scheduler {
             renewed_at: Mutex::default(),
             began,
             releases: Releases::default(),
+            doubt: Doubt::default(),
             news_are_first: AtomicBool::new(false),
             store,
             clock,

@@ -17,8 +17,8 @@ use onward_core::{
     event::Event,
     run::RunRecord,
     store::{
-        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Watched,
-        Woken,
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept,
+        Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -371,6 +371,10 @@ impl Store for FaultyStore {
     /// Not a call that counts: it waits most of the time, and nothing is lost with it.
     fn news(&self) -> BoxFuture<'static, Vec<News>> {
         Box::pin(UntilCrash { answer: self.inner.news(), shared: Arc::clone(&self.shared) })
+    }
+
+    fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
+        self.call(Call::Look, |store| store.held(node))
     }
 
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {

@@ -19,8 +19,8 @@ use onward_core::{
     event::Event,
     run::RunRecord,
     store::{
-        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Watched,
-        Woken,
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept,
+        Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -272,6 +272,10 @@ impl Store for MemoryStore {
             Some((_, own)) => listen(Arc::clone(own)),
             None => Box::pin(pending()),
         }
+    }
+
+    fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
+        self.call(move |state| Ok(state.held(node)))
     }
 
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {

@@ -64,6 +64,7 @@ impl Scheduler {
                 }
                 Err(error) => {
                     self.meter.failed();
+                    self.doubt();
                     tracing::warn!(error = &error as &dyn std::error::Error, "due runs could not be claimed");
                     self.sleep(backoff.pause()).await;
                     Wake::Retry

@@ -29,6 +29,8 @@ impl Scheduler {
     /// Gives a run back under its lease, to be due after a rest: at once, or as soon as the store answers. Until then
     /// it costs the size of its lease; how many wait for that does not matter to the store.
     pub fn release(self: &Arc<Self>, lease: Lease, rest: Duration) {
+        // Why: what went wrong before may arrive after the run was given back.
+        self.doubt();
         let mut waiting = self.releases.0.lock();
         waiting.leases.push((lease, rest));
         if !std::mem::replace(&mut waiting.is_served, true) {

@@ -23,7 +23,7 @@ impl Scheduler {
         }
     }
 
-    async fn renew_forever(&self) {
+    async fn renew_forever(self: &Arc<Self>) {
         let third = self.config.lease / 3;
         let every = if self.is_shared { third.min(self.config.heartbeat_max) } else { third };
         let mut backoff = Backoff::default();
@@ -36,6 +36,12 @@ impl Scheduler {
                     if self.is_shared {
                         // Why: nodes may have been found that are gone, and hints from others may have been lost.
                         self.due.notify_one();
+                        if let Err(error) = self.look_for_unknown().await {
+                            tracing::debug!(
+                                error = &error as &dyn std::error::Error,
+                                "what this node holds was not seen"
+                            );
+                        }
                     }
                     every
                 }

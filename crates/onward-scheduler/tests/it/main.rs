@@ -5,6 +5,7 @@ mod support;
 
 mod claims;
 mod clock;
+mod doubt;
 mod elsewhere;
 mod fence;
 mod hub;

@@ -280,6 +280,10 @@ impl Store for ScriptedStore {
         })
     }
 
+    fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
+        self.answer(|memory| memory.held(node))
+    }
+
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
         self.looked.lock().push((watched.clone(), Instant::now()));
         self.answer(|memory| memory.look(watched))

@@ -11,7 +11,7 @@ use std::{
 use onward_core::{
     BoxFuture, NodeId, RunId, Timestamp,
     run::Status,
-    store::{News, Watched},
+    store::{Lease, News, Watched},
     stream::Place,
 };
 
@@ -99,6 +99,11 @@ impl State {
             }
         }
         news
+    }
+
+    pub(super) fn held(&self, node: NodeId) -> Vec<Lease> {
+        let held = self.runs.iter().filter(|(_, run)| run.record.node == Some(node));
+        held.map(|(run_id, run)| Lease { run_id: *run_id, fence: run.record.fence, node }).collect()
     }
 
     pub(super) fn look(&self, watched: &[Watched]) -> Vec<News> {

@@ -240,6 +240,10 @@ where
         Err(StoreError::KeyTaken { .. }) => Err(problem(Code::KeyReused)),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
+            if matches!(error, StoreError::Unavailable(_)) {
+                // Why: it may be stored all the same, and leased to this node, which nobody else could go on with.
+                shared.release(lease);
+            }
             Err(unavailable())
         }
     }

@@ -8,7 +8,7 @@ use onward_core::{
     journal::{Change, Entry},
     run::{NewRun, Outcome, RunRecord},
     store::{
-        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, News, RunFilter, RunPage, Swept, Then,
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept, Then,
         Watched, Woken,
     },
     stream::{Frame, FrameKind, Place},
@@ -239,6 +239,10 @@ impl Store for SealedStore {
 
     fn news(&self) -> BoxFuture<'static, Vec<News>> {
         self.inner.news()
+    }
+
+    fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
+        self.inner.held(node)
     }
 
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
