@@ -106,13 +106,14 @@ async fn on(plan: &Plan, database: &Database, folder: &Path) -> Result<Figures, 
         }
     }
     until_up(&cluster, NODES).await?;
+    times.send_replace(Times { is_over: true, deadline: Some(Instant::now() + CALM_MAX) });
     let mut late = caller(CLIENTS);
     for each in &mut told {
         if let Err(error) = late.again(each).await {
             wrong.push(format!("{} ({:?}), asked again: {error}", each.order.op, each.kind));
         }
     }
-    wrong.extend(settled(&url, &times).await);
+    wrong.extend(settled(&url).await);
     let only_kills = plan.acts.iter().all(|(_, act)| matches!(act, Act::Kill(_) | Act::Start(..)));
     drop(cluster);
     let mut figures = judge(folder, &url, &told, &done, &mut wrong).await;
@@ -189,8 +190,8 @@ async fn faults(
 }
 
 /// Waits until nothing is under way any more, and tells what is left.
-async fn settled(url: &str, times: &watch::Sender<Times>) -> Vec<String> {
-    let until = times.borrow().deadline.unwrap_or_else(|| Instant::now() + CALM_MAX).max(Instant::now() + CALM_MAX / 4);
+async fn settled(url: &str) -> Vec<String> {
+    let until = Instant::now() + CALM_MAX / 4;
     loop {
         let left = match tables::left(url).await {
             Ok(left) => left,
@@ -200,7 +201,8 @@ async fn settled(url: &str, times: &watch::Sender<Times>) -> Vec<String> {
             break;
         }
         if until.elapsed() > Duration::ZERO {
-            return left.into_iter().map(|row| format!("P1: it is still there: {row}")).collect();
+            let now = tables::ask(url, "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INT8)").await;
+            return left.into_iter().map(|row| format!("P1: at {now:?} it is still there: {row}")).collect();
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

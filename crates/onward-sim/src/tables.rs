@@ -27,7 +27,8 @@ pub(crate) async fn ask(url: &str, sql: &str) -> Result<Vec<String>, String> {
 /// What must be empty once all is over, and the rows that are in it.
 pub(crate) async fn left(url: &str) -> Result<Vec<String>, String> {
     let tables = ["leases", "suspended", "event_waiters", "signal_waiters", "deliveries"];
-    let count = |table| format!("SELECT '{table}: ' || run_id FROM onward_{table}");
+    let row = "row_to_json(t)::jsonb - 'matcher' - 'step' - 'fact'";
+    let count = |table| format!("SELECT '{table}: ' || (t.run_id || ' ' || ({row})::text) FROM onward_{table} t");
     ask(url, &tables.map(count).join(" UNION ALL ")).await
 }
 

@@ -15,7 +15,7 @@ type Execution<'a> = (&'a str, u64);
 struct Run<'a> {
     id: &'a str,
     lines: Vec<&'a Line>,
-    /// When each execution entered.
+    /// When each execution got the run, as far as is known: it entered soon after.
     entered: BTreeMap<Execution<'a>, u64>,
 }
 
@@ -27,12 +27,19 @@ pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
     let mut keys: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for (id, lines) in runs {
         let enters = lines.iter().filter(|line| line.what == What::Enter);
-        let entered = enters.map(|line| (execution(line), line.at)).collect();
+        // What enters as its process wakes up may have got the run before that was stopped: it is older than all.
+        let entered = enters.map(|line| (execution(line), if just_woke(life, line) { 0 } else { line.at })).collect();
         let run = Run { id, lines, entered };
         run.nothing_again(life, verdict);
         run.one_output(verdict);
         run.attempts(&mut keys, verdict);
     }
+}
+
+/// Whether the line's process had gone on from a SIGSTOP just before.
+fn just_woke(life: &Life<'_>, line: &Line) -> bool {
+    let woke = |(process, at): &(String, u64)| *process == line.process && line.at.wrapping_sub(*at) < STRAY_MAX_US;
+    life.done.continued.iter().any(woke)
 }
 
 fn execution(line: &Line) -> Execution<'_> {
