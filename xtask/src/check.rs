@@ -6,6 +6,8 @@ use crate::say;
 
 /// The fuzz targets are a workspace of their own.
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/Cargo.toml");
+/// So is what the benchmarks need of other systems, which is not built here.
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench-peers/Cargo.toml");
 
 pub(crate) fn all(_: &[String]) -> Result<(), String> {
     let nextest =
@@ -13,7 +15,10 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
     let mut took = Vec::new();
     step(&mut took, "arrows", || crate::arrows::check(&[]))?;
     step(&mut took, "tidy", || crate::tidy::check(&[]))?;
-    step(&mut took, "format", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    step(&mut took, "format", || {
+        cargo(&["fmt", "--all", "--check"], &[])?;
+        cargo(&["fmt", "--manifest-path", PEERS, "--all", "--check"], &[])
+    })?;
     step(&mut took, "lints", || {
         cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
     })?;

@@ -12,7 +12,7 @@ const TEST_LINES_MAX: usize = 1_000;
 
 pub(crate) fn check(_: &[String]) -> Result<(), String> {
     let mut wrong = Vec::new();
-    for root in ["conformance", "crates", "examples", "fuzz", "xtask"] {
+    for root in ["bench-peers", "conformance", "crates", "examples", "fuzz", "xtask"] {
         for file in sources(root)? {
             let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
             if !text.starts_with("//!") {
