@@ -2,12 +2,19 @@
 
 use std::path::Path;
 
-use crate::{check::cargo, node::npm};
+use crate::{
+    check::cargo,
+    node::{find, npm},
+    postgres,
+};
 
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let part = args.iter().find(|arg| !arg.starts_with("--")).map_or("all", String::as_str);
     if part == "all" || part.starts_with("engine") {
         engine()?;
+    }
+    if args.iter().any(|arg| arg == "--peers") {
+        peers()?;
     }
     let mut all = vec!["run", "--release", "--locked", "-p", "onward-bench", "--"];
     if args.is_empty() {
@@ -22,4 +29,17 @@ fn engine() -> Result<(), String> {
     cargo(&["build", "--release", "--locked", "-p", "onward-server"], &[])?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/sdk");
     if folder.join("node_modules/inngest").exists() { Ok(()) } else { npm(&folder, &["ci"]) }
+}
+
+/// The other systems that the benchmarks start with `--peers`: a service for Restate, what is published at npm, and the
+/// database that DBOS keeps its workflows in.
+fn peers() -> Result<(), String> {
+    find("node", &["nodejs", "npm"])?;
+    postgres::check(&[])?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench-peers");
+    let (manifest, target) = (folder.join("Cargo.toml"), folder.join("target"));
+    let [manifest, target] = [&manifest, &target].map(|path| path.to_string_lossy());
+    cargo(&["build", "--release", "--locked", "--manifest-path", &manifest, "--target-dir", &target], &[])?;
+    let folder = folder.join("npm");
+    if folder.join("node_modules/@dbos-inc/dbos-sdk").exists() { Ok(()) } else { npm(&folder, &["ci"]) }
 }

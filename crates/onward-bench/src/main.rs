@@ -1,4 +1,5 @@
 //! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | stream | startup | engine] [--quick]`.
+//! With `--peers`, other systems, too.
 //! One part of those of the engine: `engine-overhead`, `engine-checkpoint`, `engine-reentry`, `engine-event`, `engine-idle`.
 //!
 //! The server runs in a process of its own, so that its CPU time and writes are its own; the load comes from this one,
@@ -16,6 +17,7 @@ mod disk;
 mod engine;
 mod event;
 mod http;
+mod peers;
 mod process;
 mod server;
 mod sleep;
@@ -80,6 +82,9 @@ fn main() {
         }
         if is("engine") || part.starts_with("engine-") {
             engine::run(&setup, sync, part.strip_prefix("engine-")).await;
+        }
+        if args.iter().any(|arg| arg == "--peers") {
+            peers::run(&setup).await;
         }
     });
     aims.print();

@@ -30,6 +30,37 @@ pub(crate) fn free_address() -> String {
     free.expect("a port is free").to_string()
 }
 
+/// Waits until something listens there.
+pub(crate) async fn listens(address: &str) {
+    for _ in 0..20_000 {
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("nothing listens on {address}");
+}
+
+/// CPU seconds of a process and all below it; of those that ended, once they were waited for.
+pub(crate) fn cpu_of_tree(root: u32) -> f64 {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let all: Vec<_> = pids.filter_map(|pid| Some((pid, parent_and_cpu(pid)?))).collect();
+    let (mut tree, mut next) = (vec![root], 0);
+    while let Some(&above) = tree.get(next) {
+        tree.extend(all.iter().filter(|(_, (parent, _))| *parent == above).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    all.iter().filter(|(pid, _)| tree.contains(pid)).map(|(_, (_, cpu))| cpu).sum()
+}
+
+fn parent_and_cpu(pid: u32) -> Option<(u32, f64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks: f64 = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    Some((fields.get(1)?.parse().ok()?, ticks / 100.0))
+}
+
 impl Process {
     /// Starts a program that is about to listen there.
     pub(crate) fn start(command: &mut Command, address: String) -> Self {
@@ -45,15 +76,13 @@ impl Process {
         Self::start(Command::new(program).arg(role).arg(&address).args(more), address)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it listens.
     pub(crate) async fn listens(&self) {
-        for _ in 0..20_000 {
-            if tokio::net::TcpStream::connect(&self.address).await.is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        panic!("nothing listens on {}", self.address);
+        listens(&self.address).await;
     }
 
     /// Waits until it answers a path with 200.

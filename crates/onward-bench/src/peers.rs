@@ -1,0 +1,143 @@
+//! Other systems with the same handler of three steps, each alone on the machine and as it is by default; see
+//! `bench-peers`.
+
+mod dbos;
+mod restate;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    Setup,
+    client::{Load, load},
+    disk,
+    process::cpu_of_tree,
+    say, server,
+};
+
+const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
+const STEPS: f64 = 3.0;
+
+/// Something that answers a request after three steps.
+pub(crate) struct Subject {
+    pub(crate) system: String,
+    /// What it promises of a step that it has acknowledged.
+    pub(crate) durability: String,
+    pub(crate) address: String,
+    pub(crate) path: &'static str,
+    /// Its processes. What runs below them counts, too.
+    pub(crate) pids: Vec<u32>,
+}
+
+/// One subject at one number of connections.
+pub(crate) struct Row {
+    pub(crate) system: String,
+    pub(crate) durability: String,
+    pub(crate) connections: usize,
+    pub(crate) load: Load,
+    /// Of all its processes, not of the load.
+    pub(crate) cpu_ms_per_request: f64,
+    /// `fdatasync` after a 4 KiB append, just before.
+    pub(crate) sync_us: f64,
+}
+
+/// Measures and prints, side by side.
+pub(crate) async fn run(setup: &Setup) {
+    print(&measure(setup).await);
+}
+
+/// Starts each by itself, loads it, and ends it before the next.
+pub(crate) async fn measure(setup: &Setup) -> Vec<Row> {
+    let mut rows = Vec::new();
+    {
+        let folder = folder(setup, "peers-onward");
+        let onward = server::start(&folder).await;
+        let subject = Subject {
+            system: "Onward".to_owned(),
+            durability: "SQLite: fdatasync for every group commit".to_owned(),
+            address: onward.address.clone(),
+            path: "/steps/3",
+            pids: vec![onward.pid()],
+        };
+        rows.extend(drive(setup, &subject).await);
+    }
+    {
+        let restate = restate::Restate::start(&folder(setup, "peers-restate")).await;
+        rows.extend(drive(setup, &restate.subject()).await);
+    }
+    {
+        let dbos = dbos::Dbos::start().await;
+        rows.extend(drive(setup, &dbos.subject().await).await);
+    }
+    rows
+}
+
+/// Loads a subject with more and more connections, for 6 seconds each.
+pub(crate) async fn drive(setup: &Setup, subject: &Subject) -> Vec<Row> {
+    let seconds = setup.seconds * 2;
+    let cpu = || subject.pids.iter().map(|pid| cpu_of_tree(*pid)).sum::<f64>();
+    // Until what is compiled and cached at first use is there.
+    load(&subject.address, subject.path, 16, seconds).await;
+    let mut rows = Vec::new();
+    for connections in CONNECTIONS {
+        let sync_us = disk::fdatasync(setup).0;
+        let before = cpu();
+        let load = load(&subject.address, subject.path, connections, seconds).await;
+        let cpu_ms_per_request = (cpu() - before) * 1e3 / load.latency.len() as f64;
+        let (system, durability) = (subject.system.clone(), subject.durability.clone());
+        rows.push(Row { system, durability, connections, load, cpu_ms_per_request, sync_us });
+    }
+    rows
+}
+
+/// The systems side by side, for each number of connections.
+pub(crate) fn print(rows: &[Row]) {
+    say("3 steps                              conn   req/s  steps/s   p50 ms   p99 ms  CPU ms/req  fdatasync ms");
+    for connections in CONNECTIONS {
+        for row in rows.iter().filter(|row| row.connections == connections) {
+            say(&format!(
+                "{:<34} {connections:>6} {:>7.0} {:>8.0} {:>8.2} {:>8.2} {:>11.2} {:>13.2}",
+                row.system,
+                row.load.per_second,
+                row.load.per_second * STEPS,
+                row.load.ms(50.0),
+                row.load.ms(99.0),
+                row.cpu_ms_per_request,
+                row.sync_us / 1e3,
+            ));
+        }
+        say("");
+    }
+    say("durability of an acknowledged step, by default");
+    for row in rows.iter().filter(|row| row.connections == CONNECTIONS[0]) {
+        say(&format!("  {}: {}", row.system, row.durability));
+    }
+    say("");
+}
+
+/// Where the other systems' programs are, which `cargo xtask bench --peers` builds and installs.
+fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench-peers")
+}
+
+/// A new folder, with its whole path.
+fn folder(setup: &Setup, name: &str) -> PathBuf {
+    let folder = setup.directory.join(name);
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    folder.canonicalize().expect("the folder is there")
+}
+
+/// Tries something until it comes to something, twice a second for a minute.
+async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut error = String::new();
+    for _ in 0..120 {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(why) => error = why,
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("{what}: {error}");
+}
