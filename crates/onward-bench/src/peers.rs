@@ -19,6 +19,8 @@ use crate::{
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const STEPS: f64 = 3.0;
+/// How often each is started anew. What else the machine does then hits each of them, and the median is taken.
+const ROUNDS: usize = 3;
 
 /// Something that answers a request after three steps.
 pub(crate) struct Subject {
@@ -37,6 +39,8 @@ pub(crate) struct Row {
     pub(crate) durability: String,
     pub(crate) connections: usize,
     pub(crate) load: Load,
+    /// The lowest and the highest rate of all rounds.
+    pub(crate) spread: (f64, f64),
     /// Of all its processes, not of the load.
     pub(crate) cpu_ms_per_request: f64,
     /// `fdatasync` after a 4 KiB append, just before.
@@ -48,11 +52,19 @@ pub(crate) async fn run(setup: &Setup) {
     print(&measure(setup).await);
 }
 
-/// Starts each by itself, loads it, and ends it before the next.
+/// Starts each by itself, loads it, and ends it before the next, in several rounds. The median of each.
 pub(crate) async fn measure(setup: &Setup) -> Vec<Row> {
     let mut rows = Vec::new();
+    for number in 0..if setup.quick { 1 } else { ROUNDS } {
+        rows.extend(round(setup, &format!("peers-{number}")).await);
+    }
+    medians(rows)
+}
+
+async fn round(setup: &Setup, name: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
     {
-        let folder = folder(setup, "peers-onward");
+        let folder = folder(setup, &format!("{name}-onward"));
         let onward = server::start(&folder).await;
         let subject = Subject {
             system: "Onward".to_owned(),
@@ -64,7 +76,7 @@ pub(crate) async fn measure(setup: &Setup) -> Vec<Row> {
         rows.extend(drive(setup, &subject).await);
     }
     {
-        let restate = restate::Restate::start(&folder(setup, "peers-restate")).await;
+        let restate = restate::Restate::start(&folder(setup, &format!("{name}-restate"))).await;
         rows.extend(drive(setup, &restate.subject()).await);
     }
     {
@@ -74,33 +86,51 @@ pub(crate) async fn measure(setup: &Setup) -> Vec<Row> {
     rows
 }
 
-/// Loads a subject with more and more connections, for 6 seconds each.
+/// Of what was measured several times, the one with the median rate.
+fn medians(mut rows: Vec<Row>) -> Vec<Row> {
+    let mut all = Vec::new();
+    while let Some(first) = rows.first() {
+        let (system, connections) = (first.system.clone(), first.connections);
+        let same = |row: &Row| row.system == system && row.connections == connections;
+        let (mut rounds, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(same);
+        rounds.sort_by(|one, other| one.load.per_second.total_cmp(&other.load.per_second));
+        let spread = (rounds[0].load.per_second, rounds[rounds.len() - 1].load.per_second);
+        all.push(Row { spread, ..rounds.swap_remove(rounds.len() / 2) });
+        rows = others;
+    }
+    all
+}
+
+/// Loads a subject with more and more connections.
 pub(crate) async fn drive(setup: &Setup, subject: &Subject) -> Vec<Row> {
-    let seconds = setup.seconds * 2;
     let cpu = || subject.pids.iter().map(|pid| cpu_of_tree(*pid)).sum::<f64>();
     // Until what is compiled and cached at first use is there.
-    load(&subject.address, subject.path, 16, seconds).await;
+    load(&subject.address, subject.path, 16, setup.seconds).await;
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
         let sync_us = disk::fdatasync(setup).0;
         let before = cpu();
-        let load = load(&subject.address, subject.path, connections, seconds).await;
+        let load = load(&subject.address, subject.path, connections, setup.seconds).await;
         let cpu_ms_per_request = (cpu() - before) * 1e3 / load.latency.len() as f64;
         let (system, durability) = (subject.system.clone(), subject.durability.clone());
-        rows.push(Row { system, durability, connections, load, cpu_ms_per_request, sync_us });
+        let spread = (load.per_second, load.per_second);
+        rows.push(Row { system, durability, connections, load, spread, cpu_ms_per_request, sync_us });
     }
     rows
 }
 
 /// The systems side by side, for each number of connections.
 pub(crate) fn print(rows: &[Row]) {
-    say("3 steps                              conn   req/s  steps/s   p50 ms   p99 ms  CPU ms/req  fdatasync ms");
+    say("3 steps                              conn   req/s (low  to high)  steps/s   p50 ms   p99 ms  CPU ms/req  \
+         fdatasync ms");
     for connections in CONNECTIONS {
         for row in rows.iter().filter(|row| row.connections == connections) {
             say(&format!(
-                "{:<34} {connections:>6} {:>7.0} {:>8.0} {:>8.2} {:>8.2} {:>11.2} {:>13.2}",
+                "{:<34} {connections:>6} {:>7.0} ({:>4.0} to {:>5.0}) {:>8.0} {:>8.2} {:>8.2} {:>11.2} {:>13.2}",
                 row.system,
                 row.load.per_second,
+                row.spread.0,
+                row.spread.1,
                 row.load.per_second * STEPS,
                 row.load.ms(50.0),
                 row.load.ms(99.0),
