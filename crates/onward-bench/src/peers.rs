@@ -43,7 +43,7 @@ pub(crate) struct Row {
     pub(crate) spread: (f64, f64),
     /// Of all its processes, not of the load.
     pub(crate) cpu_ms_per_request: f64,
-    /// `fdatasync` after a 4 KiB append, just before.
+    /// `fdatasync` after a 4 KiB append (p50), just before its system was loaded.
     pub(crate) sync_us: f64,
 }
 
@@ -104,11 +104,11 @@ fn medians(mut rows: Vec<Row>) -> Vec<Row> {
 /// Loads a subject with more and more connections.
 pub(crate) async fn drive(setup: &Setup, subject: &Subject) -> Vec<Row> {
     let cpu = || subject.pids.iter().map(|pid| cpu_of_tree(*pid)).sum::<f64>();
+    let sync_us = disk::fdatasync(setup).0;
     // Until what is compiled and cached at first use is there.
     load(&subject.address, subject.path, 16, setup.seconds).await;
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
-        let sync_us = disk::fdatasync(setup).0;
         let before = cpu();
         let load = load(&subject.address, subject.path, connections, setup.seconds).await;
         let cpu_ms_per_request = (cpu() - before) * 1e3 / load.latency.len() as f64;
