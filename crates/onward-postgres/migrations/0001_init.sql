@@ -8,7 +8,7 @@
 -- has it alone. The first row has the lease; who takes over removes all.
 CREATE TABLE IF NOT EXISTS onward_nodes (
     id          INT8 NOT NULL,
-    part        INT8 NOT NULL,  -- 0: lease, and transactions of their own; 1: the group that makes runs; 2: the other
+    part        INT8 NOT NULL,  -- 0: lease, and transactions of their own; then one for each who sends groups
     joined_at   INT8 NOT NULL,
     lease_until INT8 NOT NULL,
     PRIMARY KEY (id, part)

@@ -20,6 +20,7 @@ use onward_core::StoreError;
 
 use crate::{
     error::{Abort, Done},
+    sender::Sender,
     store::Inner,
     tx::Tx,
 };
@@ -75,9 +76,8 @@ impl Inner {
             return done;
         }
         self.pool.retain(|_, _| false);
-        self.starts.retain(|_, _| false);
-        self.appends.retain(|_, _| false);
         self.users.retain(|_, _| false);
+        self.senders.iter().for_each(Sender::let_go);
         Err(Abort::Failed("the database took too long".into()))
     }
 }

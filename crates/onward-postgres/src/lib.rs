@@ -22,6 +22,7 @@ mod prepared;
 mod queue;
 mod read;
 mod row;
+mod sender;
 mod store;
 mod tls;
 mod transact;

@@ -58,7 +58,7 @@ impl Options {
         Self::default()
     }
 
-    /// How many connections serve reads and what touches other runs, at least 1; 8 by default. Two more write
+    /// How many connections serve reads and what touches other runs, at least 1; 8 by default. Five more write
     /// checkpoints, one listens, and half as many serve [`transact`](crate::PostgresStore::transact), where it is used.
     pub const fn connections(mut self, connections: usize) -> Self {
         self.connections = if connections == 0 { 1 } else { connections };

@@ -15,6 +15,10 @@ use crate::{
 /// The most checkpoints, and about the most bytes, of one statement.
 const GROUP_MAX: usize = 1_000;
 const GROUP_BYTES: usize = 4 << 20;
+/// How many checkpoints must wait for a statement to be sent while another one of its kind is under way.
+///
+/// Why not fewer: each statement costs the database a tenth of a millisecond, whatever is in it.
+const GROUP_MIN: usize = 16;
 
 /// A checkpoint that somebody waits for.
 pub(crate) struct Job {
@@ -54,11 +58,26 @@ pub(crate) struct Queue {
 struct State {
     /// Runs of which a job is ready or under way, with those that come after it.
     runs: BTreeMap<RunId, VecDeque<Job>>,
-    starts: VecDeque<Job>,
-    appends: VecDeque<Job>,
+    starts: Lane,
+    appends: Lane,
     /// How many jobs have no answer.
     len: usize,
     closed: bool,
+}
+
+/// Checkpoints of one kind whose turn it is.
+#[derive(Default)]
+struct Lane {
+    ready: VecDeque<Job>,
+    /// Statements under way.
+    under_way: usize,
+}
+
+impl Lane {
+    /// Whether a statement should be sent now.
+    fn is_due(&self) -> bool {
+        !self.ready.is_empty() && (self.under_way == 0 || self.ready.len() >= GROUP_MIN)
+    }
 }
 
 impl Queue {
@@ -114,13 +133,13 @@ impl Queue {
     fn route(&self, state: &mut State, job: Job, known: &Known) -> Result<Option<Job>, Refused> {
         match job.choose(known) {
             Ok(Way::Start) => {
-                state.starts.push_back(job);
-                self.starts.notify_one();
+                state.starts.ready.push_back(job);
+                self.notify(state, Way::Start);
                 Ok(None)
             }
             Ok(Way::Append) => {
-                state.appends.push_back(job);
-                self.appends.notify_one();
+                state.appends.ready.push_back(job);
+                self.notify(state, Way::Append);
                 Ok(None)
             }
             Ok(Way::Alone) => Ok(Some(job)),
@@ -132,20 +151,40 @@ impl Queue {
         }
     }
 
-    /// The jobs of the next statement, once there are some; none when there will be no more.
+    /// Has one who sends such statements look, where there is something to send.
+    fn notify(&self, state: &mut State, way: Way) {
+        if state.lane(way).is_due() {
+            let notify = if way == Way::Start { &self.starts } else { &self.appends };
+            notify.notify_one();
+        }
+    }
+
+    /// The jobs of the next statement, once there are some; none when there will be no more. It is under way until
+    /// [`sent`](Self::sent).
     pub(crate) async fn group(&self, way: Way, known: &Known) -> Vec<Job> {
         let notify = if way == Way::Start { &self.starts } else { &self.appends };
         loop {
             let notified = notify.notified();
             {
                 let mut state = self.state.lock();
-                let group = state.take(way, known);
-                if !group.is_empty() || state.closed && state.len == 0 {
+                if state.lane(way).is_due() {
+                    let group = state.take(way, known);
+                    self.notify(&mut state, way);
                     return group;
+                }
+                if state.closed && state.len == 0 {
+                    return Vec::new();
                 }
             }
             notified.await;
         }
+    }
+
+    /// A statement has its answer.
+    pub(crate) fn sent(&self, way: Way) {
+        let mut state = self.state.lock();
+        state.lane(way).under_way -= 1;
+        self.notify(&mut state, way);
     }
 
     /// Takes no more. Groups go on until all that is here has been answered.
@@ -160,19 +199,26 @@ impl Queue {
         state.closed && state.len == 0
     }
 
-    /// Has both groups look again.
+    /// Has all who send statements look again.
     pub(crate) fn wake(&self) {
-        self.starts.notify_one();
-        self.appends.notify_one();
+        self.starts.notify_waiters();
+        self.appends.notify_waiters();
     }
 }
 
 impl State {
+    const fn lane(&mut self, way: Way) -> &mut Lane {
+        match way {
+            Way::Start => &mut self.starts,
+            Way::Append | Way::Alone => &mut self.appends,
+        }
+    }
+
     fn take(&mut self, way: Way, known: &Known) -> Vec<Job> {
         let (mut group, mut bytes) = (Vec::new(), 0);
+        self.lane(way).under_way += 1;
         while group.len() < GROUP_MAX && bytes < GROUP_BYTES {
-            let ready = if way == Way::Start { self.starts.pop_front() } else { self.appends.pop_front() };
-            let Some(job) = ready else { break };
+            let Some(job) = self.lane(way).ready.pop_front() else { break };
             let run_id = job.prepared.run_id();
             bytes += job.prepared.len();
             let mut goes_on = job.only_appends();

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,7 @@ use crate::{
     options::Options,
     prepared::{Prepared, Way},
     queue::{Job, Queue},
+    sender::Sender,
 };
 
 /// How often the database is asked what time it is.
@@ -69,10 +70,8 @@ pub struct PostgresStore(Arc<Inner>);
 pub(crate) struct Inner {
     /// For what is read, and for transactions of their own.
     pub(crate) pool: Pool<Connector>,
-    /// For the group that makes runs.
-    pub(crate) starts: Pool<Connector>,
-    /// For the group that goes on with them. Its own: whether its connection is another one than before matters.
-    pub(crate) appends: Pool<Connector>,
+    /// Who writes groups.
+    pub(crate) senders: Vec<Sender>,
     /// For users' transactions: however long they take, the node's own work goes on.
     pub(crate) users: Pool<Connector>,
     pub(crate) timeout: Duration,
@@ -85,7 +84,6 @@ pub(crate) struct Inner {
     queue: Queue,
     clock: DatabaseClock,
     received_at: AtomicI64,
-    has_appended: AtomicBool,
     tasks: TaskTracker,
     runtime: Handle,
     closed: CancellationToken,
@@ -109,15 +107,13 @@ impl PostgresStore {
 
     async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
-        let starts = connect::pool(Connector::try_new(url, &options)?, 1)?;
-        let appends = connect::pool(Connector::try_new(url, &options)?, 1)?;
         let users = connect::patient_pool(Connector::try_new(url, &options)?, options.connections.div_ceil(2))?;
         migrate::migrate(&pool).await?;
+        let senders = Sender::all(url, &options).await?;
         let clock = first_time(&pool).await?;
         let inner = Arc::new(Inner {
             pool,
-            starts,
-            appends,
+            senders,
             users,
             timeout: options.timeout,
             known: Known::default(),
@@ -127,13 +123,13 @@ impl PostgresStore {
             queue: Queue::new(options.queue_len),
             clock,
             received_at: AtomicI64::new(0),
-            has_appended: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             closed: CancellationToken::new(),
         });
-        inner.spawn(Arc::clone(&inner).serve(Way::Start));
-        inner.spawn(Arc::clone(&inner).serve(Way::Append));
+        for sender in 0..inner.senders.len() {
+            inner.spawn(Arc::clone(&inner).serve(sender));
+        }
         inner.spawn(Arc::clone(&inner).keep_time());
         if options.notifications {
             let connector = Connector::try_new(url, &options)?;
@@ -181,8 +177,7 @@ impl PostgresStore {
             inner.queue.wake();
             inner.tasks.wait().await;
             inner.pool.close();
-            inner.starts.close();
-            inner.appends.close();
+            inner.senders.iter().for_each(Sender::close);
             inner.users.close();
         })
     }
@@ -251,9 +246,10 @@ impl Inner {
     }
 
     /// Writes one group after the other.
-    async fn serve(self: Arc<Self>, way: Way) {
+    async fn serve(self: Arc<Self>, sender: usize) {
+        let sender = &self.senders[sender];
         loop {
-            let jobs = self.queue.group(way, &self.known).await;
+            let jobs = self.queue.group(sender.way, &self.known).await;
             if jobs.is_empty() {
                 return;
             }
@@ -261,7 +257,8 @@ impl Inner {
             for job in &jobs {
                 *runs.entry(job.prepared.run_id()).or_default() += 1;
             }
-            self.write_group(way, jobs).await;
+            self.write_group(sender, jobs).await;
+            self.queue.sent(sender.way);
             for (run_id, jobs) in runs {
                 self.next(run_id, jobs);
             }
@@ -270,10 +267,10 @@ impl Inner {
 
     /// Writes a group. Where another transaction breaks it off it is written again, and where one of its checkpoints is
     /// wrong that one alone is refused: the others belong to other runs.
-    async fn write_group(&self, way: Way, jobs: Vec<Job>) {
+    async fn write_group(&self, sender: &Sender, jobs: Vec<Job>) {
         let (mut waiting, mut tries) = (vec![jobs], 0);
         while let Some(jobs) = waiting.pop() {
-            match self.write_once(way, jobs).await {
+            match self.write_once(sender, jobs).await {
                 Ok(()) => {}
                 Err((jobs, Abort::Conflict(error))) if tries < TRIES => {
                     tries += 1;
@@ -290,28 +287,27 @@ impl Inner {
         }
     }
 
-    async fn write_once(&self, way: Way, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
-        let conn = match connect::get(if way == Way::Start { &self.starts } else { &self.appends }).await {
+    async fn write_once(&self, sender: &Sender, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
+        let conn = match sender.connection().await {
             Ok(conn) => conn,
             Err(error) => return Err((jobs, error.into())),
         };
-        let is_other = connect::is_fresh(&conn) && way == Way::Append;
-        if is_other && self.has_appended.swap(true, Ordering::Relaxed) {
+        if sender.is_other(&conn) {
             // Why: the database may be another one, which took over and does not have all that was written to the first.
             self.known.clear();
         }
         let mut unknown = Vec::new();
-        if way == Way::Append {
+        if sender.way == Way::Append {
             for job in &mut jobs {
                 job.prepared.held = self.known.under(&job.prepared.lease);
             }
             // What was known as they were taken in may have been forgotten since.
             (jobs, unknown) = jobs.into_iter().partition(|job| job.prepared.held.is_some());
         }
-        let written = match way {
+        let written = match sender.way {
             _ if jobs.is_empty() => Ok(()),
-            Way::Start => group::start(self, &conn, jobs).await,
-            Way::Append | Way::Alone => group::append(self, &conn, jobs).await,
+            Way::Start => group::start(self, &conn, sender.part, jobs).await,
+            Way::Append | Way::Alone => group::append(self, &conn, sender.part, jobs).await,
         };
         if let Err((_, abort)) = &written
             && !(matches!(abort, Abort::Conflict(_)) || abort.is_of_one_row())

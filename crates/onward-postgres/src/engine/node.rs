@@ -15,6 +15,7 @@ use crate::{
     error::{Done, corrupt},
     held::Held,
     row,
+    sender::PARTS,
     store::Inner,
     tx::Tx,
 };
@@ -38,8 +39,8 @@ impl Inner {
                 let freed = take_over(tx, now).await?;
                 tx.execute(
                     "INSERT INTO onward_nodes (id, part, joined_at, lease_until) \
-                     VALUES ($1, 0, $2, $3), ($1, 1, $2, $3), ($1, 2, $2, $3)",
-                    &[&node.cast_signed(), &now.as_micros(), &until],
+                     SELECT $1::INT8, p.part, $2::INT8, $3::INT8 FROM unnest($4::INT8[]) AS p (part)",
+                    &[&node.cast_signed(), &now.as_micros(), &until, &(0..PARTS).collect::<Vec<_>>()],
                 )
                 .await?;
                 Ok(freed)

@@ -18,7 +18,7 @@ use crate::{
 
 const APPEND: &str = "\
 WITH alive AS (
-    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = 2 FOR KEY SHARE
+    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = $30::INT8 FOR KEY SHARE
 ), kept AS (
     SELECT l.run_id FROM unnest($2::UUID[], $3::INT8[], $4::INT8[]) AS k (run_id, node, fence)
     JOIN alive ON alive.id = k.node
@@ -119,9 +119,9 @@ impl<'a> Going<'a> {
     }
 
     /// The runs that were written, and when those that were suspended are due.
-    async fn write(&self, conn: &Conn, nodes: &Vec<i64>) -> Done<BTreeMap<RunId, Option<i64>>> {
+    async fn write(&self, conn: &Conn, part: i64, nodes: &Vec<i64>) -> Done<BTreeMap<RunId, Option<i64>>> {
         let rows = &self.rows;
-        let params: [Param<'_>; 29] = [
+        let params: [Param<'_>; 30] = [
             nodes,
             &self.kept,
             &self.kept_nodes,
@@ -151,6 +151,7 @@ impl<'a> Going<'a> {
             &rows.waiter_paths,
             &rows.waiter_digests,
             &rows.waiter_matchers,
+            &part,
         ];
         let statement = conn.prepare_cached(APPEND).await?;
         let written = conn.query(&statement, &params).await?;
@@ -159,7 +160,7 @@ impl<'a> Going<'a> {
 }
 
 /// Goes on with runs that are known, and answers.
-pub(crate) async fn append(inner: &Inner, conn: &Conn, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
+pub(crate) async fn append(inner: &Inner, conn: &Conn, part: i64, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
     // In the order in which others lock several runs.
     jobs.sort_by_key(|job| job.prepared.run_id());
     let mut columns = Going::default();
@@ -169,7 +170,7 @@ pub(crate) async fn append(inner: &Inner, conn: &Conn, mut jobs: Vec<Job>) -> Re
         }
     }
     let nodes = nodes(&jobs);
-    let written = match inner.in_time(columns.write(conn, &nodes)).await {
+    let written = match inner.in_time(columns.write(conn, part, &nodes)).await {
         Ok(written) => written,
         Err(abort) => {
             drop(columns);

@@ -1,4 +1,4 @@
-//! The statement that makes runs.
+//! The statement that makes runs. It takes keys in their order, so that no two such statements wait for each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::{
 
 const START: &str = "\
 WITH alive AS (
-    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = 1 FOR KEY SHARE
+    SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = $34::INT8 FOR KEY SHARE
 ), new AS (
     SELECT * FROM unnest($2::UUID[], $3::INT8[], $4::INT8[], $5::INT8[], $6::INT8[], $7::INT8[], $8::INT8[], \
         $9::INT8[], $10::BYTEA[], $11::BYTEA[], $12::BYTEA[], $33::BOOL[]) AS new (run_id, node, fence, endpoint, lane, \
@@ -129,9 +129,9 @@ impl<'a> New<'a> {
         self.rows.push(run, prepared);
     }
 
-    async fn write(&self, conn: &Conn, nodes: &Vec<i64>) -> Done<BTreeSet<Uuid>> {
+    async fn write(&self, conn: &Conn, part: i64, nodes: &Vec<i64>) -> Done<BTreeSet<Uuid>> {
         let rows = &self.rows;
-        let params: [Param<'_>; 33] = [
+        let params: [Param<'_>; 34] = [
             nodes,
             &self.runs,
             &self.nodes,
@@ -165,6 +165,7 @@ impl<'a> New<'a> {
             &rows.waiter_digests,
             &rows.waiter_matchers,
             &self.pinned,
+            &part,
         ];
         let statement = conn.prepare_cached(START).await?;
         let started = conn.query(&statement, &params).await?;
@@ -173,7 +174,7 @@ impl<'a> New<'a> {
 }
 
 /// Makes runs, and answers.
-pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
+pub(crate) async fn start(inner: &Inner, conn: &Conn, part: i64, jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
     let written = async {
         let made: Vec<&NewRun> = jobs.iter().filter_map(|job| job.prepared.start.as_ref()).collect();
         inner.ensure_endpoints(&made).await?;
@@ -183,7 +184,7 @@ pub(crate) async fn start(inner: &Inner, conn: &Conn, jobs: Vec<Job>) -> Result<
                 columns.push(job, new);
             }
         }
-        let started = columns.write(conn, &nodes(&jobs)).await?;
+        let started = columns.write(conn, part, &nodes(&jobs)).await?;
         let refused = jobs.iter().filter(|job| !started.contains(&row::uuid(job.prepared.run_id())));
         let digests: Vec<&[u8]> =
             refused.filter_map(|job| Some(job.prepared.start.as_ref()?.key.as_ref()?.digest.as_slice())).collect();
