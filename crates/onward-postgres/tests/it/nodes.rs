@@ -11,7 +11,7 @@ use onward_core::{
     stream::{Frame, FrameKind, Place},
     waiter::{Signal, Subject, Waiter},
 };
-use onward_postgres::PostgresStore;
+use onward_postgres::{Options, PostgresStore};
 use tokio::task::JoinSet;
 
 use crate::support::*;
@@ -242,4 +242,31 @@ async fn runs_that_wake_one_another_at_once_both_succeed() {
         );
         assert_eq!((sent_a.unwrap().woken.len(), sent_b.unwrap().woken.len()), (1, 1));
     }
+}
+
+/// What a node that hangs has locked cannot be taken over yet. Those that are well renew their leases all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_cannot_be_taken_over_costs_no_other_its_lease() {
+    let (one, node, _, _) = two().await;
+    let options = Options::new().timeout(Duration::from_secs(1)).notifications(false);
+    let third = PostgresStore::open(one.database.url(), options).await.unwrap();
+    let late = at(0).after(LEASE).after(Duration::from_secs(1));
+    let third_node = third.join(at(20), LEASE).await.unwrap();
+    let url = one.database.url().to_owned();
+    let lock = format!(
+        "BEGIN; SELECT 1 FROM onward_nodes WHERE id = {} AND part = 2 FOR KEY SHARE; SELECT pg_sleep(3); COMMIT",
+        node.0
+    );
+    let hangs = tokio::task::spawn_blocking(move || {
+        std::process::Command::new("psql").args([url, "-qc".into(), lock]).output()
+    });
+    let locked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    while one.database.query(locked).trim() != "1" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    third.heartbeat(third_node, late, LEASE).await.expect("its lease is renewed");
+    hangs.await.unwrap().unwrap();
+    third.heartbeat(third_node, late, LEASE).await.unwrap();
+    let nodes = one.database.query("SELECT count(*) FROM onward_nodes WHERE part = 0");
+    assert_eq!(nodes.trim(), "1", "those whose leases ended are gone");
 }
