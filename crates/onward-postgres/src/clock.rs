@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// How long a sleep goes without looking at the clock again: it is corrected now and then.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How quickly the database answers where its answer is taken as it is.
+const QUICK: Duration = Duration::from_millis(100);
+
 /// The database's time, as this process knows it: the time at which the database was last asked, and what a stopwatch
 /// has measured since. The machine's own clock is not looked at, so it may be wrong, and may be set.
 ///
@@ -55,9 +58,17 @@ impl DatabaseClock {
         Self(Arc::new(State { newest: AtomicI64::new(0), measured }))
     }
 
-    /// Corrects it.
-    pub(crate) fn set(&self, asked: Instant, answered: Instant, time: i64) {
-        *self.0.measured.lock() = measure(asked, answered, time);
+    /// Corrects it. An answer that took long, as a connection had to be made first, tells little: it counts only where
+    /// the clock is further off than that, as after the machine was asleep, when its stopwatch stood still.
+    pub(crate) fn correct(&self, asked: Instant, answered: Instant, time: i64) {
+        let heard = measure(asked, answered, time);
+        let took = answered.duration_since(asked);
+        let mut measured = self.0.measured.lock();
+        let passed = i64::try_from(answered.saturating_duration_since(measured.at).as_micros()).unwrap_or(i64::MAX);
+        let off = Duration::from_micros(heard.time.abs_diff(measured.time.saturating_add(passed)));
+        if took < QUICK || off > took {
+            *measured = heard;
+        }
     }
 }
 
@@ -111,10 +122,23 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(clock.now(), Timestamp::from_micros(2_000_100));
 
-        clock.set(stopwatch(), stopwatch(), 1_500_000);
+        clock.correct(stopwatch(), stopwatch(), 1_500_000);
         assert_eq!(clock.now(), Timestamp::from_micros(2_000_100), "it waits until it is caught up");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(clock.now(), Timestamp::from_micros(2_500_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_counts_where_the_clock_is_further_off() {
+        let clock = DatabaseClock::new(stopwatch(), stopwatch(), 0);
+        let slow = async |time| {
+            let asked = stopwatch();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            clock.correct(asked, stopwatch(), time);
+            clock.now()
+        };
+        assert_eq!(slow(900_000).await, Timestamp::from_micros(1_000_000), "it may have been read at any time");
+        assert_eq!(slow(60_000_000).await, Timestamp::from_micros(60_500_000), "the machine was asleep");
     }
 
     #[tokio::test(start_paused = true)]

@@ -340,11 +340,8 @@ impl Inner {
             let asked = stopwatch();
             let Ok(rows) = self.read(TIME, &[]).await else { continue };
             let answered = stopwatch();
-            // A connection that had to be made first tells nothing of when the clock was read.
-            if answered.duration_since(asked) < Duration::from_millis(100)
-                && let Some(Ok(time)) = rows.first().map(|row| row.try_get(0))
-            {
-                self.clock.set(asked, answered, time);
+            if let Some(Ok(time)) = rows.first().map(|row| row.try_get(0)) {
+                self.clock.correct(asked, answered, time);
             }
         }
     }
