@@ -15,8 +15,9 @@ type Execution<'a> = (&'a str, u64);
 struct Run<'a> {
     id: &'a str,
     lines: Vec<&'a Line>,
-    /// When each execution got the run, as far as is known: it entered soon after.
-    entered: BTreeMap<Execution<'a>, u64>,
+    /// When each execution entered, and whether that was as its process had just been woken: then it may have got the
+    /// run long before, and says nothing of who had lost it.
+    entered: BTreeMap<Execution<'a>, (u64, bool)>,
 }
 
 pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
@@ -27,8 +28,7 @@ pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
     let mut keys: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for (id, lines) in runs {
         let enters = lines.iter().filter(|line| line.what == What::Enter);
-        // What enters as its process wakes up may have got the run before that was stopped: it is older than all.
-        let entered = enters.map(|line| (execution(line), if just_woke(life, line) { 0 } else { line.at })).collect();
+        let entered = enters.map(|line| (execution(line), (line.at, just_woke(life, line)))).collect();
         let run = Run { id, lines, entered };
         run.nothing_again(life, verdict);
         run.one_output(verdict);
@@ -60,14 +60,15 @@ fn place(line: &Line) -> Option<(u32, bool)> {
 }
 
 impl<'a> Run<'a> {
-    fn entered(&self, execution: Execution<'_>) -> u64 {
-        self.entered.get(&execution).copied().unwrap_or(0)
+    fn entered(&self, execution: Execution<'_>) -> (u64, bool) {
+        self.entered.get(&execution).copied().unwrap_or_default()
     }
 
     /// When another execution took over from this one.
     fn superseded(&self, execution: Execution<'_>) -> Option<u64> {
-        let own = self.entered(execution);
-        self.entered.values().copied().filter(|at| *at > own).min()
+        let (own, _) = self.entered(execution);
+        let later = self.entered.values().filter(|(at, just_woke)| *at > own && !just_woke);
+        later.map(|(at, _)| *at).min()
     }
 
     /// P2: a step that was committed (the handler went on from it) does not begin again, but in a process that hangs
@@ -82,7 +83,8 @@ impl<'a> Run<'a> {
                     self.stray(line, superseded, life, verdict);
                 }
                 for (other, there) in &furthest {
-                    let is_older = self.entered(own) < self.entered(*other);
+                    let ((entered, just_woke), (there_entered, _)) = (self.entered(own), self.entered(*other));
+                    let is_older = entered < there_entered || just_woke && own != *other;
                     if *there > here && !is_older {
                         let what = &line.what;
                         verdict.wrong.push(format!(
