@@ -29,7 +29,12 @@ pub(crate) async fn left(url: &str) -> Result<Vec<String>, String> {
     let tables = ["leases", "suspended", "event_waiters", "signal_waiters", "deliveries"];
     let row = "row_to_json(t)::jsonb - 'matcher' - 'step' - 'fact'";
     let count = |table| format!("SELECT '{table}: ' || (t.run_id || ' ' || ({row})::text) FROM onward_{table} t");
-    ask(url, &tables.map(count).join(" UNION ALL ")).await
+    // What a wait may have missed.
+    let events = "SELECT 'event ' || e.id || ' received at ' || e.received_at || ', run began at ' || r.created_at \
+         || ': ' || convert_from(e.data, 'UTF8') FROM onward_event_waiters w JOIN onward_runs r ON r.run_id = w.run_id \
+         JOIN onward_events e ON e.name = w.name AND abs(e.received_at - r.created_at) < 500000";
+    let count = tables.map(count).join(" UNION ALL ");
+    ask(url, &format!("{count} UNION ALL {events}")).await
 }
 
 /// Runs that are in more or fewer than one of the tables that tell how a run is.
