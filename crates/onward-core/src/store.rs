@@ -37,7 +37,8 @@ pub enum StoreError {
     /// The run is in a status from which the operation makes no sense.
     #[error("run is {0:?}")]
     WrongStatus(Status),
-    /// The store cannot do it now: disk full, connection lost, shutting down. Nothing was written.
+    /// The store cannot do it now: disk full, connection lost, shutting down. Nothing was written, or, where the store is
+    /// another process, it is not known whether it was: what is stored tells.
     #[error("store is unavailable")]
     Unavailable(#[source] BoxError),
     /// What is stored cannot be read.

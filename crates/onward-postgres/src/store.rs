@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -11,6 +12,7 @@ use std::{
 };
 
 use deadpool::managed::Pool;
+use futures_util::FutureExt;
 use onward_core::{
     BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
     event::Event,
@@ -198,6 +200,14 @@ impl PostgresStore {
     }
 }
 
+/// Some work panicked, and has said so.
+struct Panicked;
+
+/// Why: whoever waits behind it must not wait for ever.
+async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Panicked)
+}
+
 /// What time it is at the database, before anything else is asked.
 async fn first_time(pool: &Pool<Connector>) -> Result<DatabaseClock, StoreError> {
     let conn = connect::get(pool).await?;
@@ -233,8 +243,11 @@ impl Inner {
         let inner = Arc::clone(self);
         self.spawn(async move {
             let run_id = job.prepared.run_id();
-            let answer = inner.checkpoint_alone(&job.prepared).await;
-            job.answer(answer);
+            let written = caught(inner.checkpoint_alone(&job.prepared)).await;
+            job.answer(written.unwrap_or_else(|Panicked| {
+                inner.known.forget(run_id);
+                Err(unavailable("writing a checkpoint panicked"))
+            }));
             inner.next(run_id, 1);
         });
     }
@@ -257,7 +270,11 @@ impl Inner {
             for job in &jobs {
                 *runs.entry(job.prepared.run_id()).or_default() += 1;
             }
-            self.write_group(sender, jobs).await;
+            if let Err(Panicked) = caught(self.write_group(sender, jobs)).await {
+                // Their callers are told as their replies are dropped.
+                tracing::error!("writing a group of checkpoints panicked");
+                runs.keys().for_each(|run_id| self.known.forget(*run_id));
+            }
             self.queue.sent(sender.way);
             for (run_id, jobs) in runs {
                 self.next(run_id, jobs);

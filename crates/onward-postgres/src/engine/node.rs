@@ -58,7 +58,7 @@ impl Inner {
         let renewed = self
             .transact(|tx| async move {
                 tx.execute(
-                    "UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = 0",
+                    "UPDATE onward_nodes SET lease_until = greatest(lease_until, $2) WHERE id = $1 AND part = 0",
                     &[&row::node(node), &until],
                 )
                 .await
