@@ -243,7 +243,7 @@ impl Inner {
         let inner = Arc::clone(self);
         self.spawn(async move {
             let run_id = job.prepared.run_id();
-            let written = caught(inner.checkpoint_alone(&job.prepared)).await;
+            let written = Box::pin(caught(inner.checkpoint_alone(&job.prepared))).await;
             job.answer(written.unwrap_or_else(|Panicked| {
                 inner.known.forget(run_id);
                 Err(unavailable("writing a checkpoint panicked"))
@@ -270,10 +270,12 @@ impl Inner {
             for job in &jobs {
                 *runs.entry(job.prepared.run_id()).or_default() += 1;
             }
-            if let Err(Panicked) = caught(self.write_group(sender, jobs)).await {
+            if let Err(Panicked) = Box::pin(caught(self.write_group(sender, jobs))).await {
                 // Their callers are told as their replies are dropped.
                 tracing::error!("writing a group of checkpoints panicked");
-                runs.keys().for_each(|run_id| self.known.forget(*run_id));
+                for run_id in runs.keys() {
+                    self.known.forget(*run_id);
+                }
             }
             self.queue.sent(sender.way);
             for (run_id, jobs) in runs {
