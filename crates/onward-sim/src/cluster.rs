@@ -75,13 +75,13 @@ impl Cluster {
         let (folder, addresses) = (folder.to_owned(), Addresses::default());
         let mut cluster = Self { folder, url, faketime: faketime(), nodes, addresses, done: Done::default() };
         for (node, skew) in skews.into_iter().enumerate() {
-            cluster.begin(node, skew).await?;
+            cluster.begin(node, skew)?;
         }
         Ok(cluster)
     }
 
     /// Starts a node that is down.
-    pub(crate) async fn begin(&mut self, number: usize, skew: i64) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, number: usize, skew: i64) -> io::Result<()> {
         let node = &mut self.nodes[number];
         if node.process.is_some() {
             return Ok(());

@@ -171,7 +171,7 @@ async fn faults(
         match *act {
             Act::Kill(node) => cluster.kill(node).await?,
             Act::End(node) => cluster.end(node).await?,
-            Act::Start(node, skew) => cluster.begin(node, skew).await?,
+            Act::Start(node, skew) => cluster.begin(node, skew)?,
             Act::Stop(node) => cluster.stop(node)?,
             Act::Go(node) => cluster.go(node)?,
             Act::Network(node, way) => cluster.network(node, way),

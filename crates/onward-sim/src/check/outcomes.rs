@@ -20,7 +20,8 @@ pub(crate) struct Money {
 }
 
 pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
-    let (mut got, mut runs): (BTreeMap<(&str, &str), &str>, BTreeMap<&str, BTreeSet<&str>>) = Default::default();
+    let mut got: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in life.lines {
         runs.entry(&line.op).or_default().insert(&line.run);
         if let What::Got { step, nonce } = &line.what {

@@ -44,7 +44,9 @@ impl Caller {
         if kind == Kind::Group {
             let id = format!("{op}-event");
             self.send(&id, "sim/group", serde_json::json!({ "group": op, "number": 1 })).await?;
-            all.iter_mut().for_each(|told| told.sent.push(format!("{id} 1")));
+            for told in &mut all {
+                told.sent.push(format!("{id} 1"));
+            }
         }
         for told in &mut all {
             self.feed(told).await?;
@@ -132,7 +134,7 @@ impl Caller {
     /// Looks into the database until the run's wait is stored: an event that comes before does not count.
     async fn until_it_waits(&self, told: &Told) -> Result<(), String> {
         let Some(run) = told.runs.iter().find_map(|run| run.parse::<RunId>().ok()) else { return Ok(()) };
-        let hex: String = run.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("{:032x}", u128::from_be_bytes(run.to_bytes()));
         let sql = format!("SELECT 1 FROM onward_event_waiters WHERE run_id = '{hex}'");
         loop {
             self.check_deadline("a wait")?;

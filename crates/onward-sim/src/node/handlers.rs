@@ -32,27 +32,27 @@ struct Sent {
     number: u32,
 }
 
-fn receipt(traced: &Traced, order: Order, outputs: Vec<Output>, came: Vec<String>) -> Answer {
-    Ok(Json(Receipt { op: order.op, run: traced.run().to_owned(), outputs, came }))
+fn receipt(traced: &Traced, order: Order, outputs: Vec<Output>, came: Vec<String>) -> Json<Receipt> {
+    Json(Receipt { op: order.op, run: traced.run().to_owned(), outputs, came })
 }
 
 async fn steps(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
     let traced = Traced::enter(&app, step, &order);
     let outputs = vec![traced.work("0-a").await?, traced.work("1-b").await?, traced.work("2-c").await?];
-    receipt(&traced, order, outputs, Vec::new())
+    Ok(receipt(&traced, order, outputs, Vec::new()))
 }
 
 async fn flaky(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
     let traced = Traced::enter(&app, step, &order);
     let outputs =
         vec![traced.work("0-a").await?, traced.work_after("1-b", order.fails).await?, traced.work("2-c").await?];
-    receipt(&traced, order, outputs, Vec::new())
+    Ok(receipt(&traced, order, outputs, Vec::new()))
 }
 
 async fn hopeless(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
     let traced = Traced::enter(&app, step, &order);
     let outputs = vec![traced.work("0-a").await?, traced.fail("1-b").await?];
-    receipt(&traced, order, outputs, Vec::new())
+    Ok(receipt(&traced, order, outputs, Vec::new()))
 }
 
 async fn nap(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -60,7 +60,7 @@ async fn nap(State(app): State<App>, step: Step, Json(order): Json<Order>) -> An
     let before = traced.work("0-before").await?;
     traced.step.sleep("nap", std::time::Duration::from_millis(order.nap_ms)).await?;
     let after = traced.work("1-after").await?;
-    receipt(&traced, order, vec![before, after], Vec::new())
+    Ok(receipt(&traced, order, vec![before, after], Vec::new()))
 }
 
 /// What came of a wait without a timeout.
@@ -74,7 +74,7 @@ async fn event(State(app): State<App>, step: Step, Json(order): Json<Order>) -> 
     let before = traced.work("0-a").await?;
     let event = traced.step.wait_for_event("wait", "sim/event").equal_to("data.op", &order.op).since_start().await?;
     let after = traced.work("1-b").await?;
-    receipt(&traced, order, vec![before, after], vec![came(event)?])
+    Ok(receipt(&traced, order, vec![before, after], vec![came(event)?]))
 }
 
 async fn late(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -83,7 +83,7 @@ async fn late(State(app): State<App>, step: Step, Json(order): Json<Order>) -> A
     let event =
         traced.step.wait_for_event("wait", "sim/event").when(format!("async.data.op == '{}'", order.op)).await?;
     let after = traced.work("1-b").await?;
-    receipt(&traced, order, vec![before, after], vec![came(event)?])
+    Ok(receipt(&traced, order, vec![before, after], vec![came(event)?]))
 }
 
 async fn pair(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -95,7 +95,7 @@ async fn pair(State(app): State<App>, step: Step, Json(order): Json<Order>) -> A
         both.push(came(wait.await?)?);
     }
     let after = traced.work("1-b").await?;
-    receipt(&traced, order, vec![before, after], both)
+    Ok(receipt(&traced, order, vec![before, after], both))
 }
 
 async fn group(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -103,7 +103,7 @@ async fn group(State(app): State<App>, step: Step, Json(order): Json<Order>) -> 
     let before = traced.work("0-a").await?;
     let event = traced.step.wait_for_event("wait", "sim/group").matching("data.group").since_start().await?;
     let after = traced.work("1-b").await?;
-    receipt(&traced, order, vec![before, after], vec![came(event)?])
+    Ok(receipt(&traced, order, vec![before, after], vec![came(event)?]))
 }
 
 async fn signal(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -112,7 +112,7 @@ async fn signal(State(app): State<App>, step: Step, Json(order): Json<Order>) ->
     let number: Option<u32> = traced.step.wait_for_signal("wait", &order.op).await?;
     let number = number.ok_or_else(|| StepError::fail("a wait without an end has timed out"))?;
     let after = traced.work("1-b").await?;
-    receipt(&traced, order, vec![before, after], vec![number.to_string()])
+    Ok(receipt(&traced, order, vec![before, after], vec![number.to_string()]))
 }
 
 async fn parent(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -124,7 +124,7 @@ async fn parent(State(app): State<App>, step: Step, Json(order): Json<Order>) ->
     let response = traced.step.invoke("child", "POST /child", request.map_err(StepError::fail)?).await?;
     let after = traced.work("1-b").await?;
     let came = String::from_utf8_lossy(response.body()).into_owned();
-    receipt(&traced, order, vec![before, after], vec![came])
+    Ok(receipt(&traced, order, vec![before, after], vec![came]))
 }
 
 async fn child(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -132,7 +132,7 @@ async fn child(State(app): State<App>, step: Step, Json(order): Json<Order>) -> 
     let first = traced.work("0-a").await?;
     traced.step.sleep("nap", std::time::Duration::from_millis(order.nap_ms)).await?;
     let last = traced.work("1-b").await?;
-    receipt(&traced, order, vec![first, last], Vec::new())
+    Ok(receipt(&traced, order, vec![first, last], Vec::new()))
 }
 
 async fn stream(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
@@ -142,11 +142,11 @@ async fn stream(State(app): State<App>, step: Step, Json(order): Json<Order>) ->
     traced.step.sleep("nap", std::time::Duration::from_millis(order.nap_ms)).await?;
     traced.step.stream().push("last");
     let last = traced.work("2-c").await?;
-    receipt(&traced, order, [outputs, vec![last]].concat(), Vec::new())
+    Ok(receipt(&traced, order, [outputs, vec![last]].concat(), Vec::new()))
 }
 
 async fn money(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
     let traced = Traced::enter(&app, step, &order);
     let outputs = vec![traced.work("0-a").await?, traced.transact("1-money").await?, traced.work("2-c").await?];
-    receipt(&traced, order, outputs, Vec::new())
+    Ok(receipt(&traced, order, outputs, Vec::new()))
 }
