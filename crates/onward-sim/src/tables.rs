@@ -33,8 +33,10 @@ pub(crate) async fn left(url: &str) -> Result<Vec<String>, String> {
     let events = "SELECT 'event ' || e.id || ' received at ' || e.received_at || ', run began at ' || r.created_at \
          || ': ' || convert_from(e.data, 'UTF8') FROM onward_event_waiters w JOIN onward_runs r ON r.run_id = w.run_id \
          JOIN onward_events e ON e.name = w.name AND abs(e.received_at - r.created_at) < 500000";
+    let entries = "SELECT 'entry of ' || n.run_id || ': ' || n.seq || ' ' || encode(n.data, 'escape') \
+         FROM onward_suspended s JOIN onward_entries n ON n.run_id = s.run_id";
     let count = tables.map(count).join(" UNION ALL ");
-    ask(url, &format!("{count} UNION ALL {events}")).await
+    ask(url, &format!("{count} UNION ALL {events} UNION ALL {entries}")).await
 }
 
 /// Runs that are in more or fewer than one of the tables that tell how a run is.
