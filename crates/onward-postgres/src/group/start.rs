@@ -16,6 +16,8 @@ use crate::{
     tx::Param,
 };
 
+// Why `IS TRUE`: it has the runs that were made looked up in a hash table. As a join, PostgreSQL expects a row or two and
+// compares each with each.
 const START: &str = "\
 WITH alive AS (
     SELECT id FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part = $34::INT8 FOR KEY SHARE
@@ -40,8 +42,9 @@ WITH alive AS (
     RETURNING run_id
 ), leased AS (
     INSERT INTO onward_leases (run_id, node, fence, pending)
-    SELECT new.run_id, new.node, new.fence, 0 FROM new JOIN started ON started.run_id = new.run_id
-    WHERE new.run_id <> ALL($13::UUID[]) AND new.run_id <> ALL($16::UUID[])
+    SELECT new.run_id, new.node, new.fence, 0 FROM new
+    WHERE (new.run_id IN (SELECT run_id FROM started)) IS TRUE
+        AND new.run_id <> ALL($13::UUID[]) AND new.run_id <> ALL($16::UUID[])
 ), suspended AS (
     INSERT INTO onward_suspended (run_id, lane, due_at, fence, pending)
     SELECT new.run_id, new.lane, s.due_at, new.fence, 0
