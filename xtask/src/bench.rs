@@ -13,6 +13,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if part == "all" || part.starts_with("engine") {
         engine()?;
     }
+    if part.starts_with("cluster") {
+        postgres::check(&[])?;
+    }
     if args.iter().any(|arg| arg == "--peers") {
         peers()?;
     }

@@ -131,10 +131,15 @@ impl Load {
 
 /// Sends requests on this many connections for a time.
 pub(crate) async fn load(address: &str, path: &str, connections: usize, time: Duration) -> Load {
+    load_all(&[address], path, connections, time).await
+}
+
+/// Sends requests on this many connections, spread over some servers, for a time.
+pub(crate) async fn load_all(addresses: &[&str], path: &str, connections: usize, time: Duration) -> Load {
     let mut tasks = tokio::task::JoinSet::new();
     let until = Instant::now() + time;
-    for _ in 0..connections {
-        let (address, path) = (address.to_owned(), path.to_owned());
+    for address in addresses.iter().cycle().take(connections) {
+        let (address, path) = ((*address).to_owned(), path.to_owned());
         tasks.spawn(async move {
             let mut connection = Connection::open(&address).await;
             let mut latency = histogram();

@@ -1,6 +1,7 @@
 //! Benchmarks with controls of the same run: `onward-bench [all | http | store | event | sleep | stream | startup | engine] [--quick]`.
-//! With `--peers`, other systems, too.
-//! One part of those of the engine: `engine-overhead`, `engine-checkpoint`, `engine-reentry`, `engine-event`, `engine-idle`.
+//! With `--peers`, other systems, too. `cluster` is measured where it is asked for, as it wants PostgreSQL.
+//! One part of those of the engine: `engine-overhead`, `engine-checkpoint`, `engine-reentry`, `engine-event`, `engine-idle`;
+//! of those of the cluster: `cluster-rates`, `cluster-cost`, `cluster-takeover`, `cluster-growth`.
 //!
 //! The server runs in a process of its own, so that its CPU time and writes are its own; the load comes from this one,
 //! on the same machine.
@@ -13,6 +14,7 @@
 
 mod aims;
 mod client;
+mod cluster;
 mod disk;
 mod engine;
 mod event;
@@ -47,6 +49,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     match args.first().map(String::as_str) {
         Some("serve") => return runtime.block_on(server::serve(&args[1], &args[2])),
+        Some("serve-node") => return runtime.block_on(cluster::node::serve(&args[1], &args[2], args.len() > 3)),
         Some("fake-engine") => return runtime.block_on(engine::fake::engine(&args[1], &args[2])),
         Some("fake-endpoint") => return runtime.block_on(engine::fake::endpoint(&args[1])),
         _ => {}
@@ -82,6 +85,9 @@ fn main() {
         }
         if is("engine") || part.starts_with("engine-") {
             engine::run(&setup, sync, part.strip_prefix("engine-")).await;
+        }
+        if part.starts_with("cluster") {
+            cluster::run(&setup, part.strip_prefix("cluster-"), &mut aims).await;
         }
         if args.iter().any(|arg| arg == "--peers") {
             peers::run(&setup).await;

@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
+use onward_testing::postgres::{PostgresOptions, PostgresServer};
+
 use crate::{
     Setup,
     client::{Load, load},
+    cluster::node,
     disk,
     process::cpu_of_tree,
     say, server,
@@ -72,6 +75,18 @@ async fn round(setup: &Setup, name: &str) -> Vec<Row> {
             address: onward.address.clone(),
             path: "/steps/3",
             pids: vec![onward.pid()],
+        };
+        rows.extend(drive(setup, &subject).await);
+    }
+    {
+        let postgres = PostgresServer::start(&PostgresOptions::new().fsync(true));
+        let node = node::start(&postgres.url()).await;
+        let subject = Subject {
+            system: "Onward on PostgreSQL".to_owned(),
+            durability: "PostgreSQL: fsync = on, synchronous_commit = on".to_owned(),
+            address: node.address.clone(),
+            path: "/steps/3",
+            pids: [node.pid()].into_iter().chain(postgres.pid()).collect(),
         };
         rows.extend(drive(setup, &subject).await);
     }

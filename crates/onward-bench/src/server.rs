@@ -19,7 +19,8 @@ fn output() -> Value {
     json!({ "id": 4_200_042, "status": "accepted", "note": "x".repeat(100) })
 }
 
-async fn steps(step: &Step, count: u32) -> Result<Json<Value>, StepError> {
+/// So many steps, one after the other.
+pub(crate) async fn steps(step: &Step, count: u32) -> Result<Json<Value>, StepError> {
     for _ in 0..count {
         step.run("step", async || Ok::<_, StepError>(output())).await?;
     }
