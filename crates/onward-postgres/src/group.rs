@@ -95,7 +95,9 @@ pub(crate) fn fail(inner: &Inner, jobs: Vec<Job>, error: &StoreError) {
         inner.known.forget(job.prepared.run_id());
     }
     for job in jobs {
-        job.answer(Err(again(error)));
+        let answer = Err(again(error));
+        inner.note(job.prepared.run_id(), &answer);
+        job.answer(answer);
     }
 }
 

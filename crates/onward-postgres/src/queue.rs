@@ -112,10 +112,19 @@ impl Queue {
         }
     }
 
-    /// A run's job is answered: the turn of the next. Gives it where it is written alone.
-    pub(crate) fn done(&self, run_id: RunId, jobs: usize, known: &Known) -> Option<Job> {
+    /// A run's jobs are answered: the turn of the next. Gives it where it is written alone.
+    ///
+    /// Where one was not written, those that were submitted after it are not written either: they rest on it, even
+    /// where they only take away what it has recorded.
+    pub(crate) fn done(&self, run_id: RunId, jobs: usize, was_written: bool, known: &Known) -> Option<Job> {
         let mut state = self.state.lock();
         state.len -= jobs;
+        if !was_written && let Some(waiting) = state.runs.get_mut(&run_id).map(std::mem::take) {
+            state.len -= waiting.len();
+            for job in waiting {
+                job.answer(Err(unavailable("a checkpoint of the run before this one was not written")));
+            }
+        }
         self.next(&mut state, run_id, known)
     }
 

@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) users: Pool<Connector>,
     pub(crate) timeout: Duration,
     pub(crate) known: Known,
+    /// Runs of which a checkpoint was perhaps not written, and whose turn is about to pass on.
+    unwritten: Mutex<BTreeSet<RunId>>,
     /// Numbers of endpoints that are known to be stored.
     pub(crate) endpoints: Mutex<BTreeSet<i64>>,
     /// Leases of claims of which it is not known whether they were committed.
@@ -119,6 +121,7 @@ impl PostgresStore {
             users,
             timeout: options.timeout,
             known: Known::default(),
+            unwritten: Mutex::default(),
             endpoints: Mutex::default(),
             doubtful: Mutex::default(),
             news: Arc::new(Wire::new(options.notifications)),
@@ -244,17 +247,27 @@ impl Inner {
         self.spawn(async move {
             let run_id = job.prepared.run_id();
             let written = Box::pin(caught(inner.checkpoint_alone(&job.prepared))).await;
-            job.answer(written.unwrap_or_else(|Panicked| {
+            let answer = written.unwrap_or_else(|Panicked| {
                 inner.known.forget(run_id);
                 Err(unavailable("writing a checkpoint panicked"))
-            }));
+            });
+            inner.note(run_id, &answer);
+            job.answer(answer);
             inner.next(run_id, 1);
         });
     }
 
     pub(crate) fn next(self: &Arc<Self>, run_id: RunId, jobs: usize) {
-        if let Some(job) = self.queue.done(run_id, jobs, &self.known) {
+        let was_written = !self.unwritten.lock().remove(&run_id);
+        if let Some(job) = self.queue.done(run_id, jobs, was_written, &self.known) {
             self.write_alone(job);
+        }
+    }
+
+    /// Remembers a run of which a checkpoint was perhaps not written, until its next one has its turn.
+    pub(crate) fn note<T>(&self, run_id: RunId, answer: &Result<T, StoreError>) {
+        if matches!(answer, Err(StoreError::Unavailable(_) | StoreError::Corrupt(_))) {
+            self.unwritten.lock().insert(run_id);
         }
     }
 
@@ -275,6 +288,7 @@ impl Inner {
                 tracing::error!("writing a group of checkpoints panicked");
                 for run_id in runs.keys() {
                     self.known.forget(*run_id);
+                    self.unwritten.lock().insert(*run_id);
                 }
             }
             self.queue.sent(sender.way);
@@ -346,6 +360,7 @@ impl Inner {
     async fn write_each(&self, jobs: Vec<Job>) {
         for job in jobs {
             let answer = self.checkpoint_alone(&job.prepared).await;
+            self.note(job.prepared.run_id(), &answer);
             job.answer(answer);
         }
     }

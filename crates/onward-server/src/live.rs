@@ -16,7 +16,10 @@ pub(crate) use self::{
     stream::{TeeId, Teed},
 };
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use onward_core::{
     EndpointId, RunId, StepKey, Timestamp,
@@ -76,6 +79,8 @@ struct State {
     response: Option<Content>,
     /// Facts may have come for its waiting steps.
     nudged: bool,
+    /// Steps whose outcome was submitted together with what came for them.
+    taken: BTreeSet<StepKey>,
     submitted: u64,
     /// How it ended.
     outcome: Option<Arc<Outcome>>,
@@ -158,6 +163,7 @@ impl Live {
             ran_by: BTreeMap::new(),
             response: None,
             nudged: false,
+            taken: BTreeSet::new(),
             submitted: 0,
             outcome: None,
             is_lost: false,

@@ -67,6 +67,8 @@ struct State {
     stream: StreamState,
     /// Steps whose waiter or delivery goes with the next checkpoint.
     settled: BTreeSet<StepKey>,
+    /// Steps whose outcome was submitted together with what came for them.
+    taken: BTreeSet<StepKey>,
     /// All that came for the run before this time has been taken.
     fetched_at: Timestamp,
     /// While a transaction decides what the next entry is, later checkpoints wait here.

@@ -48,7 +48,7 @@ pub(super) async fn run(setup: &Setup, server: &Server, aims: &mut Aims) {
                 rows.push(subject.measure(setup, connections).await);
             }
         }
-        let rows = rounds.map(Row::of_rounds);
+        let rows = rounds.map(|rounds| Row::of_rounds(&rounds));
         let sqlite = rows[0].rate;
         for (subject, row) in subjects.iter().zip(&rows) {
             row.print(subject.name, connections, sqlite);
@@ -94,10 +94,10 @@ impl Subject<'_> {
 
 impl Row {
     /// The median of each figure; latencies of all rounds.
-    fn of_rounds(rounds: Vec<Self>) -> Self {
+    fn of_rounds(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
         let mut latency = histogram();
-        for round in &rounds {
+        for round in rounds {
             latency.add(&round.latency.latency).expect("the same shape");
         }
         let rate = of(|row| row.rate);

@@ -48,7 +48,7 @@ async fn run(config: Config) -> Result<(), Failure> {
 fn tell(config: &Config, address: SocketAddr) {
     let options = &config.options;
     let url = format!("http://{}", reachable(address));
-    let store = place(&options);
+    let store = place(options);
     if config.log_format == LogFormat::Json {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(target: "onward::start", version, %address, store, "the engine listens");

@@ -240,6 +240,8 @@ fn deliver(live: &Live, state: &mut State, delivery: Delivery) -> Told {
     let Delivery { step, at, fact } = delivery;
     let (since, subject) = match state.plan.waiting(step) {
         Some((_, since, subject)) => (since, subject.to_owned()),
+        // Why not again: it is taken away with the outcome that was submitted, or not at all.
+        None if state.taken.contains(&step) => return Told::default(),
         None => return Told { settled: vec![step], ..Told::default() },
     };
     let outcome = match fact {
@@ -256,6 +258,7 @@ fn deliver(live: &Live, state: &mut State, delivery: Delivery) -> Told {
         Fact::SignalTaken => Err(error("SignalConflict", "another run waits for this signal")),
         Fact::Outcome(outcome) => result_of(&outcome),
     };
+    state.taken.insert(step);
     state.plan.arrive(step, outcome, at)
 }
 

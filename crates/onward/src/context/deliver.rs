@@ -24,6 +24,13 @@ impl Context {
                 Ok(output) => state.machine.succeed(key, output, delivery.at, derivable),
                 Err(error) => state.machine.fail(key, error.to_payload(), delivery.at, derivable),
             };
+            // Why not again: what came is read until it is taken away, and that happens with the outcome or not at all. A
+            // checkpoint of its own might be written where the outcome's was not.
+            if entry.is_some() {
+                state.taken.insert(key);
+            } else if state.taken.contains(&key) {
+                continue;
+            }
             state.settled.insert(key);
             if let Some(entry) = entry {
                 progress = true;
