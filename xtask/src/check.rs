@@ -22,7 +22,7 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
     step(&mut took, "lints", || {
         cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
     })?;
-    for features in ["", "axum", "sqlite", "fetch"] {
+    for features in ["", "axum", "sqlite", "postgres", "fetch"] {
         step(&mut took, &format!("features [{features}]"), || {
             let args = [
                 "clippy",
