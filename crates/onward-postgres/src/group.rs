@@ -20,7 +20,7 @@ use onward_core::{
 };
 use uuid::Uuid;
 
-use crate::{prepared::Prepared, queue::Job, row, store::Inner};
+use crate::{prepared::Prepared, queue::Job, row, store::Inner, tx::Param};
 
 /// Rows of entries, frames and waiters, a vector for each column.
 #[derive(Default)]
@@ -65,6 +65,27 @@ impl<'a> Rows<'a> {
             self.waiter_digests.push(record::text_digest(text));
             self.waiter_matchers.push(record::encode_matcher(matcher));
         }
+    }
+}
+
+impl Rows<'_> {
+    /// The columns in the order in which both statements have them.
+    fn params(&self) -> [Param<'_>; 13] {
+        [
+            &self.entry_runs,
+            &self.entry_seqs,
+            &self.entry_data,
+            &self.frame_runs,
+            &self.frame_places,
+            &self.frame_counts,
+            &self.frame_data,
+            &self.waiter_runs,
+            &self.waiter_steps,
+            &self.waiter_names,
+            &self.waiter_paths,
+            &self.waiter_digests,
+            &self.waiter_matchers,
+        ]
     }
 }
 

@@ -120,8 +120,7 @@ impl<'a> Going<'a> {
 
     /// The runs that were written, and when those that were suspended are due.
     async fn write(&self, conn: &Conn, part: i64, nodes: &Vec<i64>) -> Done<BTreeMap<RunId, Option<i64>>> {
-        let rows = &self.rows;
-        let params: [Param<'_>; 30] = [
+        let mut params: Vec<Param<'_>> = vec![
             nodes,
             &self.kept,
             &self.kept_nodes,
@@ -138,21 +137,9 @@ impl<'a> Going<'a> {
             &self.finished,
             &self.sweep,
             &self.outcomes,
-            &rows.entry_runs,
-            &rows.entry_seqs,
-            &rows.entry_data,
-            &rows.frame_runs,
-            &rows.frame_places,
-            &rows.frame_counts,
-            &rows.frame_data,
-            &rows.waiter_runs,
-            &rows.waiter_steps,
-            &rows.waiter_names,
-            &rows.waiter_paths,
-            &rows.waiter_digests,
-            &rows.waiter_matchers,
-            &part,
         ];
+        params.extend(self.rows.params());
+        params.push(&part);
         let statement = conn.prepare_cached(APPEND).await?;
         let written = conn.query(&statement, &params).await?;
         written.iter().map(|row| Ok((row::run_id(row.try_get(0)?), row.try_get(1)?))).collect()

@@ -133,8 +133,7 @@ impl<'a> New<'a> {
     }
 
     async fn write(&self, conn: &Conn, part: i64, nodes: &Vec<i64>) -> Done<BTreeSet<Uuid>> {
-        let rows = &self.rows;
-        let params: [Param<'_>; 34] = [
+        let mut params: Vec<Param<'_>> = vec![
             nodes,
             &self.runs,
             &self.nodes,
@@ -154,22 +153,9 @@ impl<'a> New<'a> {
             &self.statuses,
             &self.finished,
             &self.sweep,
-            &rows.entry_runs,
-            &rows.entry_seqs,
-            &rows.entry_data,
-            &rows.frame_runs,
-            &rows.frame_places,
-            &rows.frame_counts,
-            &rows.frame_data,
-            &rows.waiter_runs,
-            &rows.waiter_steps,
-            &rows.waiter_names,
-            &rows.waiter_paths,
-            &rows.waiter_digests,
-            &rows.waiter_matchers,
-            &self.pinned,
-            &part,
         ];
+        params.extend(self.rows.params());
+        params.extend([&self.pinned as Param<'_>, &part]);
         let statement = conn.prepare_cached(START).await?;
         let started = conn.query(&statement, &params).await?;
         started.iter().map(|row| Ok(row.try_get(0)?)).collect()
