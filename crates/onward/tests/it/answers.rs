@@ -134,5 +134,5 @@ async fn options_outside_their_limits_are_an_error_when_the_app_starts() {
     let _: Router = onward.route("/", get(nap));
     let _: Router = onward.route("/", get(nap));
     assert!(onward.start().await.unwrap_err().to_string().contains("GET /"));
-    assert!(Onward::open("postgres://x").await.unwrap_err().is_config());
+    assert!(Onward::open("mysql://x").await.unwrap_err().is_config());
 }
