@@ -54,6 +54,14 @@ impl Peers {
         self.by_node.read().get(&node).cloned()
     }
 
+    /// Whether it is known where an engine is; one that is not is looked for at once.
+    pub(crate) async fn is_known(&self, store: &dyn Store, node: NodeId) -> Result<bool, StoreError> {
+        if self.find(node).is_none() {
+            self.know(&store.registrations().await?);
+        }
+        Ok(self.find(node).is_some())
+    }
+
     fn know(&self, registrations: &[(String, Payload)]) {
         let read = |(name, value): &(String, Payload)| {
             let node = std::str::from_utf8(value.as_ref()).ok()?.parse().ok()?;

@@ -1,6 +1,6 @@
 //! What an endpoint streams while the engine calls it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -10,7 +10,7 @@ use axum::{
 use futures_util::FutureExt;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use onward_core::RunId;
+use onward_core::NodeId;
 use onward_protocol::sse::Parser;
 use serde::Deserialize;
 
@@ -36,7 +36,38 @@ pub(super) async fn tee(
 ) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
     let run_id = run_id(&asked.channel)?;
-    let Some(live) = shared.live.get(run_id) else { return elsewhere(&shared, run_id, request).await };
+    if !shared.store.is_shared() {
+        let live = shared.live.get(run_id).ok_or_else(nobody)?;
+        return here(&shared, live, request).await;
+    }
+    // Between two holders a run is nobody's for a moment, and what is streamed is not sent again.
+    for _ in 0..LOOKS {
+        if let Some(live) = shared.live.get(run_id) {
+            return here(&shared, live, request).await;
+        }
+        let record = shared.store.run(run_id).await.map_err(|error| refused(&error))?;
+        let record = record.filter(|record| !record.status.is_final()).ok_or_else(nobody)?;
+        let other = record.node.filter(|node| shared.scheduler.node() != Some(*node));
+        if let Some(node) = other
+            && shared.peers.is_known(&*shared.store, node).await.map_err(|error| refused(&error))?
+        {
+            return elsewhere(&shared, node, request).await;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(nobody())
+}
+
+/// How often, and with what pauses, the one is looked for who moves a run.
+const LOOKS: u32 = 40;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+fn nobody() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "the run is not under way here")
+}
+
+/// Takes the frames of a run that this engine moves.
+async fn here(shared: &Shared, live: Arc<Live>, request: Request) -> Result<Response, Refusal> {
     let (id, stop) = live.open_tee();
     let open = Open { live, id };
     let taken = tokio::select! {
@@ -47,17 +78,10 @@ pub(super) async fn tee(
 }
 
 /// Passes the frames on to the engine that moves the run.
-async fn elsewhere(shared: &Shared, run_id: RunId, request: Request) -> Result<Response, Refusal> {
+async fn elsewhere(shared: &Shared, node: NodeId, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let record =
-        if shared.store.is_shared() { shared.store.run(run_id).await.map_err(|error| refused(&error))? } else { None };
-    let node = record.and_then(|record| record.node);
     let body = reqwest::Body::wrap_stream(body.into_data_stream());
-    let answer = match node {
-        Some(node) => Passing::of(&parts).pass_on(shared, node, body, None).await,
-        None => None,
-    };
-    answer.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "the run is not under way here"))
+    Passing::of(&parts).pass_on(shared, node, body, None).await.ok_or_else(nobody)
 }
 
 /// A stream that is open for as long as this is: the endpoint may go away at any time.
