@@ -109,7 +109,9 @@ impl<T> WaitForEvent<'_, T> {
     }
 
     /// Looks back: an event that was accepted after the run began and before the wait did counts too, the earliest
-    /// first. In a loop, an event that an earlier use of this step's id got does not count again.
+    /// first. In a loop, an event that an earlier use of this step's id got does not count again. Where nodes share a
+    /// store it looks 100 ms further back: each knows the database's time only so well, and an event that came just
+    /// after the run began must not be missed.
     pub fn since_start(mut self) -> Self {
         self.options.since_start = true;
         self
@@ -162,6 +164,10 @@ impl Step {
     }
 }
 
+/// How far two nodes may be apart in what time it is, in microseconds: each may be off by half of the longest round trip
+/// that is believed.
+const CLOCK_SLACK: i64 = 100_000;
+
 async fn wait<T: DeserializeOwned>(
     mut asked: Asked,
     name: String,
@@ -170,7 +176,9 @@ async fn wait<T: DeserializeOwned>(
     if asked.is_new() {
         let since_start = options.since_start;
         let until = options.timeout.map(|timeout| asked.context.now().after(timeout));
-        let (step, created_at) = (asked.key, asked.context.created_at);
+        let slack = if asked.context.shared.store.is_shared() { CLOCK_SLACK } else { 0 };
+        let step = asked.key;
+        let created_at = Timestamp::from_micros(asked.context.created_at.as_micros().saturating_sub(slack));
         match matcher(&asked, name.clone(), options) {
             Ok(matcher) => {
                 let id = asked.id.clone();
