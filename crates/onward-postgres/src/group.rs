@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use onward_core::{
     StoreError,
-    store::{Checkpointed, News, Then, Woken, record},
+    store::{Checkpointed, Then, Woken, record},
     waiter::Subject,
 };
 use uuid::Uuid;
@@ -119,19 +119,6 @@ pub(crate) fn fail(inner: &Inner, jobs: Vec<Job>, error: &StoreError) {
         let answer = Err(again(error));
         inner.note(job.prepared.run_id(), &answer);
         job.answer(answer);
-    }
-}
-
-/// What others should be told of a checkpoint that was written.
-fn tell(inner: &Inner, prepared: &Prepared, woken: bool) {
-    let run_id = prepared.run_id();
-    if matches!(prepared.then, Then::Finish(_)) {
-        inner.news.tell(News::Ended(run_id));
-    } else if !prepared.frames.is_empty() {
-        inner.news.tell(News::Streamed(run_id));
-    }
-    if woken {
-        inner.news.tell(News::Due);
     }
 }
 

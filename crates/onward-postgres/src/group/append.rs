@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use onward_core::{RunId, StoreError, store::Then};
 use uuid::Uuid;
 
-use super::{Rows, answer_of, nodes, tell};
+use super::{Rows, answer_of, nodes};
 use crate::{
     connect::Conn,
     error::{Abort, Done},
@@ -176,7 +176,7 @@ pub(crate) async fn append(inner: &Inner, conn: &Conn, part: i64, mut jobs: Vec<
             inner.known.forget(prepared.run_id());
         }
         let done = answer_of(prepared, *due_at);
-        tell(inner, prepared, !done.woken.is_empty());
+        inner.tell_written(prepared, &done);
         job.answer(Ok(done));
     }
     Ok(())

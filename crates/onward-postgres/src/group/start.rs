@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onward_core::{StoreError, run::NewRun, store::Then};
 use uuid::Uuid;
 
-use super::{Rows, answer_of, nodes, tell};
+use super::{Rows, answer_of, nodes};
 use crate::{
     connect::Conn,
     error::{Abort, Done, corrupt, unavailable},
@@ -218,7 +218,7 @@ pub(crate) async fn start(inner: &Inner, conn: &Conn, part: i64, jobs: Vec<Job>)
             Then::Finish(_) => None,
         };
         let done = answer_of(prepared, due_at);
-        tell(inner, prepared, !done.woken.is_empty());
+        inner.tell_written(prepared, &done);
         job.answer(Ok(done));
     }
     Ok(())
