@@ -53,7 +53,7 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
         cargo(&["fmt", "--manifest-path", FUZZ, "--all", "--check"], &[])?;
         cargo(&["clippy", "--locked", "--manifest-path", FUZZ, "--all-targets", "--", "-D", "warnings"], &[])?;
         cargo(&["test", "--locked", "--manifest-path", FUZZ, "--doc"], &[])?;
-        crate::fuzz::run(&[])
+        crate::fuzz::run(&["--seed".to_owned(), crate::fuzz::SEED.to_owned()])
     })?;
     step(&mut took, "node", || crate::node::check(&[]))?;
     step(&mut took, "documentation", || {

@@ -20,11 +20,13 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 const AT_ONCE: usize = 2;
 /// How long each runs where nobody says.
 const SECONDS: u32 = 60;
+/// Where each begins in a check of a change, so that what it finds comes from the change. A search begins anywhere.
+pub(crate) const SEED: &str = "1";
 /// How much is shown of what a target said before it failed.
 const LINES_SHOWN: usize = 60;
 
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
-    let (seconds, mut targets) = read(args)?;
+    let (seconds, seed, mut targets) = read(args)?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     node::find("g++", &["g++"])?;
     let built = build(&folder)?;
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((target, program)) = next() {
-                    match fuzz(&folder, target, program, seconds) {
+                    match fuzz(&folder, target, program, seconds, seed) {
                         Ok(done) => say(&format!("{target:<12} {done}")),
                         Err(error) => failed.lock().into_iter().for_each(|mut failed| failed.push(error.clone())),
                     }
@@ -56,18 +58,22 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n\n")) }
 }
 
-/// How long, and which targets.
-fn read(args: &[String]) -> Result<(u32, Vec<String>), String> {
-    let (mut seconds, mut targets, mut args) = (SECONDS, Vec::new(), args.iter());
+/// How long, from which seed (0: any), and which targets.
+fn read(args: &[String]) -> Result<(u32, u32, Vec<String>), String> {
+    let (mut seconds, mut seed, mut targets, mut args) = (SECONDS, 0, Vec::new(), args.iter());
     while let Some(arg) = args.next() {
-        if arg == "--seconds" {
-            let given = args.next().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0);
-            seconds = given.ok_or("--seconds wants a number above 0")?;
-        } else {
-            targets.push(arg.clone());
-        }
+        let number = match arg.as_str() {
+            "--seconds" => &mut seconds,
+            "--seed" => &mut seed,
+            _ => {
+                targets.push(arg.clone());
+                continue;
+            }
+        };
+        let given = args.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+        *number = given.ok_or_else(|| format!("{arg} wants a number above 0"))?;
     }
-    Ok((seconds, targets))
+    Ok((seconds, seed, targets))
 }
 
 /// Builds the targets; gives their names and programs.
@@ -100,14 +106,14 @@ fn build(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
 }
 
 /// Runs a target on a copy of its seeds; gives what it did, or how it failed and with which input.
-fn fuzz(folder: &Path, target: &str, program: &Path, seconds: u32) -> Result<String, String> {
+fn fuzz(folder: &Path, target: &str, program: &Path, seconds: u32, seed: u32) -> Result<String, String> {
     let seeds = folder.join("corpus-seeds");
     let artifacts = folder.join("artifacts").join(target);
     // It remains after a failure only, so that the failure can be looked at.
     let corpus = artifacts.join("corpus");
     fresh(&corpus, &artifacts).map_err(|error| format!("{}: {error}", corpus.display()))?;
     let output = Command::new(program)
-        .arg(format!("-max_total_time={seconds}"))
+        .args([format!("-max_total_time={seconds}"), format!("-seed={seed}")])
         .args(["-rss_limit_mb=2048", "-timeout=10", "-max_len=4096", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg(format!("-dict={}", seeds.join(format!("{target}.dict")).display()))

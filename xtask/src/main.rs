@@ -21,7 +21,7 @@ const TASKS: &[Task] = &[
     ("node", "the TypeScript client, the conformance cases and the pages", node::check),
     ("postgres", "the PostgreSQL that tests use: found, or installed", postgres::check),
     ("dist", "the engine as one static binary", dist::build),
-    ("fuzz", "the fuzz targets: [--seconds 60] [TARGET…]", fuzz::run),
+    ("fuzz", "the fuzz targets: [--seconds 60] [--seed N] [TARGET…]", fuzz::run),
     ("bench", "the benchmarks, with ratios against controls of the same run", bench::run),
 ];
 
