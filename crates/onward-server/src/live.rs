@@ -73,6 +73,8 @@ struct State {
     streamers: BTreeMap<StepKey, TeeId>,
     /// How many calls had been made when the endpoint last opened a stream of output.
     last_tee: Option<u64>,
+    /// When an answer last told of a step that was run.
+    ran_at: Option<Timestamp>,
     /// Which call has run a step, by when it was made: late output of it counts, and none of earlier ones.
     ran_by: BTreeMap<StepKey, u64>,
     /// The handler's own response, as its endpoint streamed it.
@@ -160,6 +162,7 @@ impl Live {
             calls: BTreeMap::new(),
             streamers: BTreeMap::new(),
             last_tee: None,
+            ran_at: None,
             ran_by: BTreeMap::new(),
             response: None,
             nudged: false,

@@ -39,10 +39,16 @@ impl Drop for Driven {
 enum Next {
     /// Look again when all that was submitted is durable.
     Look,
-    /// Wait in memory, at most until then.
-    Wait(Timestamp),
+    /// Wait in memory, at most until then. Where there is no place for that, it is due at `due_at`.
+    Wait { until: Timestamp, due_at: Timestamp },
     /// Leave memory until then.
     Suspend(Timestamp),
+}
+
+impl Next {
+    const fn wait(until: Timestamp) -> Self {
+        Self::Wait { until, due_at: until }
+    }
 }
 
 impl Live {
@@ -72,7 +78,7 @@ impl Live {
                 Next::Look => {
                     self.all_durable().await?;
                 }
-                Next::Wait(at) => {
+                Next::Wait { until, due_at } => {
                     let (is_busy, in_first_request) = {
                         let state = self.state.lock();
                         (state.plan.is_busy(), state.plan.in_first_request())
@@ -82,13 +88,13 @@ impl Live {
                     }
                     if !is_busy && !in_first_request && permit.is_none() {
                         permit = self.shared.parking.try_park();
-                        if permit.is_none() && self.suspend(at).await? {
+                        if permit.is_none() && self.suspend(due_at).await? {
                             break; // as many wait in memory as may
                         }
                     }
                     tokio::select! {
                         () = woken => {}
-                        () = self.shared.clock.sleep_until(at) => {}
+                        () = self.shared.clock.sleep_until(until) => {}
                         () = self.over.cancelled() => {}
                         () = self.shared.tasks.shutdown_token().cancelled(), if !self.shared.is_draining() => {}
                     }
@@ -139,12 +145,12 @@ impl Live {
     fn decide(self: &Arc<Self>, now: Timestamp) -> Next {
         let mut state = self.state.lock();
         if state.outcome.is_some() {
-            return Next::Wait(Timestamp::NEVER);
+            return Next::wait(Timestamp::NEVER);
         }
         if state.plan.in_first_request() {
             let until = state.heard.after(self.shared.options.first_request_lease);
             if now < until {
-                return Next::Wait(until);
+                return Next::wait(until);
             }
             tracing::warn!(run_id = %self.run_id, endpoint = %self.endpoint,
                 "the first request was not heard of for its lease: the endpoint is called again");
@@ -155,7 +161,7 @@ impl Live {
             return Next::Look;
         }
         if self.shared.is_draining() {
-            return Next::Wait(Timestamp::NEVER); // nothing more is begun
+            return Next::wait(Timestamp::NEVER); // nothing more is begun
         }
         for call in state.plan.calls(now) {
             state.made += 1;
@@ -171,10 +177,14 @@ impl Live {
         }
         let wake_at = state.plan.wake_at();
         let parks = self.shared.parking.worth_parking(now, wake_at) && wake_at.is_some();
+        let due_at = wake_at.unwrap_or(Timestamp::NEVER);
         if state.plan.is_busy() || parks {
-            return Next::Wait(wake_at.unwrap_or(Timestamp::NEVER));
+            return Next::wait(due_at);
         }
-        Next::Suspend(wake_at.unwrap_or(Timestamp::NEVER))
+        match self.output_until(&state).filter(|until| now < *until) {
+            Some(until) => Next::Wait { until: until.min(due_at), due_at },
+            None => Next::Suspend(due_at),
+        }
     }
 
     fn call(self: &Arc<Self>, call: Call) {

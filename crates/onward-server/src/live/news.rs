@@ -210,6 +210,9 @@ impl Live {
         let said = said(self);
         let begun = state.calls.remove(&call.unit);
         let (told, then) = self.take(&mut state, call.unit, call.attempt, said);
+        if told.entries.iter().any(|entry| entry.kind == StepKind::Run) {
+            state.ran_at = Some(self.shared.clock.now());
+        }
         let frames = state.frames_after(call.unit, begun, &told, then != Then::Keep);
         drop(self.submit(&mut state, Write { start: None, told, frames, then }));
         drop(state);

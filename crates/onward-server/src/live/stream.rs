@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use onward_core::{
-    Payload, StepKey,
+    Payload, StepKey, Timestamp,
     stream::{FRAMES_MAX, Frame, FrameKind},
 };
 use onward_protocol::sse::{self, Content};
@@ -109,15 +109,19 @@ impl Live {
                     let data = Payload::from(String::from(Box::<str>::from(data)));
                     written.push(state.tail.append(step, FrameKind::Chunk(data)));
                 }
-                sse::Frame::Commit { step } | sse::Frame::Rollback { step } => {
-                    if let (Some(key), Some(tee)) = (step.as_deref().and_then(read_key), state.tees.get_mut(&id)) {
-                        tee.step = Some(key);
+                sse::Frame::Commit { step } => {
+                    if let Some(key) = state.told_step(id, step.as_deref()) {
                         complete = true;
-                        if tee.is_past {
-                            continue;
-                        }
                         // Where the call's answer was faster than this, what it said is the truth.
-                        written.extend(state.settle_late(key));
+                        written.extend(state.is_streamer(id, key).then(|| state.settle_late(key)).flatten());
+                    }
+                }
+                sse::Frame::Rollback { step } => {
+                    if let Some(key) = state.told_step(id, step.as_deref()) {
+                        complete = true;
+                        // Whatever has become of the step since: this was an attempt that failed.
+                        let counts = state.is_streamer(id, key) && state.tail.is_open(Some(key));
+                        written.extend(counts.then(|| state.close(key, FrameKind::Rollback)));
                     }
                 }
                 sse::Frame::Response { content, .. } => {
@@ -169,6 +173,15 @@ impl Live {
         }
     }
 
+    /// Until when a run stays in memory for what its last step has streamed: it may come after the call's answer, and
+    /// by way of another engine. What comes once the run is suspended is nobody's.
+    pub(super) fn output_until(&self, state: &State) -> Option<Timestamp> {
+        let streams = state.last_tee.is_some() || state.tail.last().0 > 0 || self.shared.peers.has_others();
+        let ran_at = state.ran_at.filter(|_| streams)?;
+        let comes = |tee: &Tee| tee.step.is_none_or(|key| state.plan.succeeded(key) == Some(true));
+        Some(ran_at.after(if state.tees.values().any(comes) { STEP_WAIT } else { LATE_WAIT }))
+    }
+
     /// Waits a little for a stream that a call may have opened: a run that streams may have one which is not here yet.
     async fn await_opening(&self, made: u64) {
         let opened = async {
@@ -193,6 +206,8 @@ impl Live {
 
 /// How long an answer waits for a stream to be opened, where the run has had one.
 const OPEN_WAIT: std::time::Duration = std::time::Duration::from_millis(25);
+/// How long a run that would be suspended waits for a stream of the step that ran last.
+const LATE_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long an answer waits for what its step streamed.
 const STEP_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long the end of a run waits for its handler's own response.
@@ -213,6 +228,18 @@ impl State {
             }
         }
         frames
+    }
+
+    /// The step that a stream says it is about.
+    fn told_step(&mut self, id: TeeId, step: Option<&str>) -> Option<StepKey> {
+        let key = step.and_then(read_key)?;
+        self.tees.get_mut(&id)?.step = Some(key);
+        Some(key)
+    }
+
+    /// Whether the step's output comes by this stream.
+    fn is_streamer(&self, id: TeeId, key: StepKey) -> bool {
+        self.streamers.get(&key) == Some(&id)
     }
 
     /// A step's output comes by this stream from now on. What another has brought is of another attempt, such as one
