@@ -407,6 +407,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         Box::pin(std::future::pending())
     }
 
+    /// Says of which runs somebody here waits to hear, and says it again now and then for as long as that is so: news
+    /// need not tell of the end or the stream of others, nor of one that was last said more than half a minute ago.
+    fn watch(&self, runs: Vec<RunId>) {
+        drop(runs);
+    }
+
     /// The leases that a node has, so that it finds those of an answer that was lost. Asked after an error only. A store
     /// of one process loses no answer.
     fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {

@@ -18,6 +18,7 @@ mod held;
 mod migrate;
 mod news;
 mod options;
+mod pace;
 mod prepared;
 mod queue;
 mod read;

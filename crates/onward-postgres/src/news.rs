@@ -1,7 +1,10 @@
 //! What nodes tell one another, where the database passes it on: `LISTEN` and `NOTIFY`.
 //!
 //! It is told on a connection of its own, many at once, a few milliseconds late: a commit that notifies takes a lock
-//! that all who notify in the same database wait for, so no checkpoint does. What is lost here is found by asking.
+//! that all who notify in the same database wait for, so no checkpoint does. That a run has ended or streamed is told
+//! only where somebody waits for it at another node, which that node has said. What is lost here is found by asking.
+
+mod interest;
 
 use std::{
     collections::BTreeSet,
@@ -17,10 +20,14 @@ use onward_core::{
     store::{BoxError, News},
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 
+use self::interest::{Lately, Watched};
 use crate::connect::{Connector, Poll};
 
 /// How long news are gathered before they are told.
@@ -35,14 +42,36 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIME: Duration = Duration::from_secs(5);
 
+/// How long it is known what other nodes wait for, how often they say it, and how long it is remembered what has
+/// happened for those who say it a moment too late: at least so long, and at most twice.
+const WATCHED_FOR: Duration = Duration::from_secs(30);
+const SAID_EVERY: Duration = Duration::from_secs(10);
+const HAPPENED_FOR: Duration = Duration::from_secs(1);
+
+/// What nodes tell one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    News(News),
+    /// Somebody there waits to hear of a run.
+    Watch(RunId),
+    /// It has begun to listen, and does not know what others wait for.
+    Hello,
+}
+
 /// What is to be told and what was heard.
 #[derive(Debug)]
 pub(crate) struct Wire {
     others: AtomicBool,
-    told: Mutex<BTreeSet<News>>,
+    told: Mutex<BTreeSet<Word>>,
     some: Notify,
     heard: Mutex<BTreeSet<News>>,
     news: Notify,
+    /// What others wait for.
+    watched: Mutex<Watched>,
+    /// What the others were told of what is waited for here.
+    said: Mutex<Lately<RunId>>,
+    /// What has happened to runs here that nobody was known to wait for.
+    happened: Mutex<Lately<News>>,
     /// Who tells: what comes back from the database is known here.
     own: String,
     listens: bool,
@@ -56,6 +85,9 @@ impl Wire {
             some: Notify::new(),
             heard: Mutex::default(),
             news: Notify::new(),
+            watched: Mutex::new(Watched::new(WATCHED_FOR)),
+            said: Mutex::new(Lately::new(SAID_EVERY)),
+            happened: Mutex::new(Lately::new(HAPPENED_FOR)),
             own: format!("{:016x}", getrandom::u64().unwrap_or_default()),
             listens,
         }
@@ -68,13 +100,46 @@ impl Wire {
 
     /// Has the others told, if there are any.
     pub(crate) fn tell(&self, news: News) {
-        if !self.listens || !self.others.load(Ordering::Relaxed) {
+        self.say(Word::News(news));
+    }
+
+    /// Has the others told what became of a run, if somebody there waits for it.
+    pub(crate) fn tell_of(&self, news: News, now: Instant) {
+        let (News::Ended(run_id) | News::Streamed(run_id)) = news else { return self.tell(news) };
+        if !self.has_others() {
+            return;
+        }
+        // Why first: who says at this moment that it waits finds it here, or is found.
+        self.happened.lock().insert(news, now);
+        if self.watched.lock().contains(run_id, now) {
+            self.tell(news);
+        }
+    }
+
+    /// Has the others told which runs somebody here waits for, unless they were told lately.
+    pub(crate) fn watch(&self, runs: Vec<RunId>, now: Instant) {
+        if !self.has_others() {
+            return;
+        }
+        for run_id in runs {
+            if self.said.lock().insert(run_id, now) {
+                self.say(Word::Watch(run_id));
+            }
+        }
+    }
+
+    fn has_others(&self) -> bool {
+        self.listens && self.others.load(Ordering::Relaxed)
+    }
+
+    fn say(&self, word: Word) {
+        if !self.has_others() {
             return;
         }
         let mut told = self.told.lock();
         if told.len() < KEPT_MAX {
             let was_empty = told.is_empty();
-            told.insert(news);
+            told.insert(word);
             drop(told);
             if was_empty {
                 self.some.notify_one();
@@ -104,19 +169,40 @@ impl Wire {
         }
     }
 
-    fn hear(&self, payload: &str) {
-        let Some((from, news)) = payload.split_once(' ') else { return };
+    fn hear(&self, payload: &str, now: Instant) {
+        let Some((from, words)) = payload.split_once(' ') else { return };
         if from == self.own {
             return;
         }
-        let mut heard = self.heard.lock();
-        for news in news.split(' ').filter_map(parse).take(KEPT_MAX) {
-            if heard.len() < KEPT_MAX {
-                heard.insert(news);
+        // Before it is counted.
+        self.set_others(true);
+        let mut some = false;
+        for word in words.split(' ').filter_map(parse).take(KEPT_MAX) {
+            match word {
+                Word::News(news) => {
+                    let mut heard = self.heard.lock();
+                    if heard.len() < KEPT_MAX {
+                        heard.insert(news);
+                        some = true;
+                    }
+                }
+                Word::Watch(run_id) => self.is_watched(run_id, now),
+                Word::Hello => self.said.lock().clear(),
             }
         }
-        drop(heard);
-        self.news.notify_one();
+        if some {
+            self.news.notify_one();
+        }
+    }
+
+    /// Somebody at another node waits for a run: what has just happened to it is told.
+    fn is_watched(&self, run_id: RunId, now: Instant) {
+        self.watched.lock().insert(run_id, now);
+        for news in [News::Ended(run_id), News::Streamed(run_id)] {
+            if self.happened.lock().contains(&news, now) {
+                self.tell(news);
+            }
+        }
     }
 
     /// Something may have been missed: what is due is looked for.
@@ -129,11 +215,13 @@ impl Wire {
     fn payloads(&self) -> Vec<String> {
         let told = std::mem::take(&mut *self.told.lock());
         let mut payloads: Vec<String> = Vec::new();
-        for news in told {
-            let word = match news {
-                News::Due => "d".to_owned(),
-                News::Ended(run_id) => format!("e{run_id}"),
-                News::Streamed(run_id) => format!("s{run_id}"),
+        for word in told {
+            let word = match word {
+                Word::News(News::Due) => "d".to_owned(),
+                Word::News(News::Ended(run_id)) => format!("e{run_id}"),
+                Word::News(News::Streamed(run_id)) => format!("s{run_id}"),
+                Word::Watch(run_id) => format!("w{run_id}"),
+                Word::Hello => "h".to_owned(),
             };
             match payloads.last_mut().filter(|last| last.len() + word.len() < PAYLOAD_MAX) {
                 Some(last) => {
@@ -147,12 +235,14 @@ impl Wire {
     }
 }
 
-fn parse(word: &str) -> Option<News> {
+fn parse(word: &str) -> Option<Word> {
     let run_id = || word.get(1..)?.parse::<RunId>().ok();
     match word.as_bytes().first()? {
-        b'd' => Some(News::Due),
-        b'e' => run_id().map(News::Ended),
-        b's' => run_id().map(News::Streamed),
+        b'd' => Some(Word::News(News::Due)),
+        b'e' => run_id().map(|run_id| Word::News(News::Ended(run_id))),
+        b's' => run_id().map(|run_id| Word::News(News::Streamed(run_id))),
+        b'w' => run_id().map(Word::Watch),
+        b'h' => Some(Word::Hello),
         _ => None,
     }
 }
@@ -208,12 +298,14 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
     });
     let hear = async {
         while let Some(payload) = heard.recv().await {
-            wire.hear(&payload);
+            wire.hear(&payload, Instant::now());
         }
     };
     let tell = async {
         client.batch_execute("LISTEN onward").await?;
         wire.may_have_missed();
+        // Why also where no others are known: they may know of this one first.
+        wire.told.lock().insert(Word::Hello);
         let notify =
             client.prepare("SELECT pg_notify('onward', payload) FROM unnest($1::TEXT[]) AS p (payload)").await?;
         loop {
@@ -243,7 +335,9 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
 mod tests {
     use onward_core::{RunId, Timestamp, store::News};
 
-    use super::{PAYLOAD_MAX, Wire};
+    use tokio::time::Instant;
+
+    use super::{HAPPENED_FOR, PAYLOAD_MAX, SAID_EVERY, WATCHED_FOR, Wire};
 
     fn run_id(number: u128) -> RunId {
         RunId::new(Timestamp::from_micros(1), number)
@@ -255,18 +349,83 @@ mod tests {
         one.set_others(true);
         let news = [News::Due, News::Ended(run_id(1)), News::Streamed(run_id(2))];
         news.into_iter().chain(news).for_each(|news| one.tell(news));
+        one.watch(vec![run_id(3)], Instant::now());
         for payload in one.payloads() {
-            one.hear(&payload);
-            other.hear(&payload);
+            one.hear(&payload, Instant::now());
+            other.hear(&payload, Instant::now());
         }
         assert_eq!(other.next().await, news);
         assert!(one.heard.lock().is_empty());
+    }
+
+    fn two() -> (Wire, Wire) {
+        let (one, other) = (Wire::new(true), Wire::new(true));
+        one.set_others(true);
+        other.set_others(true);
+        (one, other)
+    }
+
+    /// What one has to tell is heard by the other; how many words there were.
+    fn pass(from: &Wire, to: &Wire, now: Instant) -> usize {
+        let payloads = from.payloads();
+        for payload in &payloads {
+            to.hear(payload, now);
+        }
+        payloads.iter().map(|payload| payload.split(' ').count() - 1).sum()
+    }
+
+    #[tokio::test]
+    async fn what_becomes_of_a_run_is_told_where_somebody_waits_for_it() {
+        let ((waits, moves), now) = (two(), Instant::now());
+        moves.tell_of(News::Ended(run_id(1)), now);
+        assert_eq!(pass(&moves, &waits, now), 0, "nobody waits");
+
+        waits.watch(vec![run_id(2), run_id(3)], now);
+        assert_eq!(pass(&waits, &moves, now), 2);
+        moves.tell_of(News::Streamed(run_id(2)), now);
+        moves.tell_of(News::Ended(run_id(3)), now);
+        pass(&moves, &waits, now);
+        assert_eq!(waits.next().await, [News::Ended(run_id(3)), News::Streamed(run_id(2))]);
+
+        // It is said again where it is still so, and forgotten where it is not.
+        waits.watch(vec![run_id(2)], now);
+        assert_eq!(pass(&waits, &moves, now), 0);
+        let later = now + 2 * SAID_EVERY;
+        waits.watch(vec![run_id(2)], later);
+        assert_eq!(pass(&waits, &moves, later), 1);
+        let much_later = now + 2 * WATCHED_FOR;
+        moves.tell_of(News::Ended(run_id(3)), much_later);
+        assert_eq!(pass(&moves, &waits, much_later), 0);
+    }
+
+    #[tokio::test]
+    async fn who_says_a_moment_too_late_that_it_waits_is_told_nevertheless() {
+        let ((waits, moves), now) = (two(), Instant::now());
+        moves.tell_of(News::Streamed(run_id(1)), now);
+        moves.tell_of(News::Ended(run_id(1)), now);
+        waits.watch(vec![run_id(1)], now);
+        pass(&waits, &moves, now + HAPPENED_FOR / 2);
+        pass(&moves, &waits, now);
+        assert_eq!(waits.next().await, [News::Ended(run_id(1)), News::Streamed(run_id(1))]);
+    }
+
+    #[test]
+    fn who_comes_is_told_again_what_others_wait_for() {
+        let ((waits, moves), now) = (two(), Instant::now());
+        waits.watch(vec![run_id(1)], now);
+        waits.payloads(); // nobody hears it
+        moves.told.lock().insert(super::Word::Hello);
+        pass(&moves, &waits, now);
+        waits.watch(vec![run_id(1)], now);
+        assert_eq!(pass(&waits, &moves, now), 1);
     }
 
     #[test]
     fn who_is_alone_tells_nobody() {
         let wire = Wire::new(true);
         wire.tell(News::Due);
+        wire.tell_of(News::Ended(run_id(1)), Instant::now());
+        wire.watch(vec![run_id(1)], Instant::now());
         assert!(wire.payloads().is_empty());
     }
 

@@ -1,24 +1,29 @@
 //! Checkpoints that wait: those of one run one after the other, those of different runs together.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use onward_core::{RunId, StoreError, store::Checkpointed};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use crate::{
     error::unavailable,
     held::Known,
+    pace::Pace,
     prepared::{Prepared, Way},
 };
 
 /// The most checkpoints, and about the most bytes, of one statement.
 const GROUP_MAX: usize = 1_000;
 const GROUP_BYTES: usize = 4 << 20;
-/// How many checkpoints must wait for a statement to be sent while another one of its kind is under way.
-///
-/// Why not fewer: each statement costs the database a tenth of a millisecond, whatever is in it.
-const GROUP_MIN: usize = 16;
+/// Which part of what a lane has must wait for a statement beside one that is under way: a lane has about so many senders.
+const SHARES: usize = 3;
 
 /// A checkpoint that somebody waits for.
 pub(crate) struct Job {
@@ -60,6 +65,7 @@ struct State {
     runs: BTreeMap<RunId, VecDeque<Job>>,
     starts: Lane,
     appends: Lane,
+    pace: Pace,
     /// How many jobs have no answer.
     len: usize,
     closed: bool,
@@ -69,14 +75,17 @@ struct State {
 #[derive(Default)]
 struct Lane {
     ready: VecDeque<Job>,
-    /// Statements under way.
+    /// Statements under way, and their checkpoints.
     under_way: usize,
+    sent: usize,
 }
 
 impl Lane {
     /// Whether a statement should be sent now.
-    fn is_due(&self) -> bool {
-        !self.ready.is_empty() && (self.under_way == 0 || self.ready.len() >= GROUP_MIN)
+    fn is_due(&self, pace: &Pace) -> bool {
+        // Why a share of all: several small ones at once would keep all senders busy while most wait.
+        let share = (self.ready.len() + self.sent) / SHARES;
+        !self.ready.is_empty() && (self.under_way == 0 || self.ready.len() >= pace.group_min().max(share))
     }
 }
 
@@ -162,7 +171,7 @@ impl Queue {
 
     /// Has one who sends such statements look, where there is something to send.
     fn notify(&self, state: &mut State, way: Way) {
-        if state.lane(way).is_due() {
+        if state.is_due(way) {
             let notify = if way == Way::Start { &self.starts } else { &self.appends };
             notify.notify_one();
         }
@@ -176,7 +185,7 @@ impl Queue {
             let notified = notify.notified();
             {
                 let mut state = self.state.lock();
-                if state.lane(way).is_due() {
+                if state.is_due(way) {
                     let group = state.take(way, known);
                     self.notify(&mut state, way);
                     return group;
@@ -189,10 +198,13 @@ impl Queue {
         }
     }
 
-    /// A statement has its answer.
-    pub(crate) fn sent(&self, way: Way) {
+    /// A statement that took so long has its answer.
+    pub(crate) fn sent(&self, way: Way, jobs: usize, took: Duration, now: Instant) {
         let mut state = self.state.lock();
-        state.lane(way).under_way -= 1;
+        state.pace.took(took, now);
+        let lane = state.lane(way);
+        lane.under_way -= 1;
+        lane.sent -= jobs;
         self.notify(&mut state, way);
     }
 
@@ -216,6 +228,11 @@ impl Queue {
 }
 
 impl State {
+    fn is_due(&self, way: Way) -> bool {
+        let lane = if way == Way::Start { &self.starts } else { &self.appends };
+        lane.is_due(&self.pace)
+    }
+
     const fn lane(&mut self, way: Way) -> &mut Lane {
         match way {
             Way::Start => &mut self.starts,
@@ -256,6 +273,7 @@ impl State {
                 }
             }
         }
+        self.lane(way).sent += group.len();
         group
     }
 }

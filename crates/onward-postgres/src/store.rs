@@ -25,7 +25,7 @@ use onward_core::{
     waiter::{Delivery, Signal},
 };
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -45,6 +45,11 @@ use crate::{
 
 /// How often the database is asked what time it is.
 const CLOCK_EVERY: Duration = Duration::from_secs(5);
+/// How often one that has sent a group stands aside for those whom its answer has woken.
+///
+/// Why three: one is enough where all is in this process, and some come by way of a connection and a client. With three
+/// nodes on 2 cores and 64 connections a step took 46 µs of the database's time in place of 58, and with eight no less.
+const STEPS_ASIDE: u32 = 3;
 
 /// A [`Store`] in a PostgreSQL database that any number of nodes share.
 ///
@@ -283,6 +288,7 @@ impl Inner {
             for job in &jobs {
                 *runs.entry(job.prepared.run_id()).or_default() += 1;
             }
+            let began = Instant::now();
             if let Err(Panicked) = Box::pin(caught(self.write_group(sender, jobs))).await {
                 // Their callers are told as their replies are dropped.
                 tracing::error!("writing a group of checkpoints panicked");
@@ -291,10 +297,19 @@ impl Inner {
                     self.unwritten.lock().insert(*run_id);
                 }
             }
-            self.queue.sent(sender.way);
+            let (is_group, took) = (runs.len() > 1, began.elapsed());
+            let sent = runs.values().sum();
             for (run_id, jobs) in runs {
                 self.next(run_id, jobs);
             }
+            // Why: those who were answered now have their next checkpoints written together, and not in small groups
+            // with those who came meanwhile. A statement costs the database the same whatever is in it.
+            if is_group {
+                for _ in 0..STEPS_ASIDE {
+                    tokio::task::yield_now().await;
+                }
+            }
+            self.queue.sent(sender.way, sent, took, Instant::now());
         }
     }
 
@@ -493,6 +508,10 @@ impl Store for PostgresStore {
     fn news(&self) -> BoxFuture<'static, Vec<News>> {
         let news = Arc::clone(&self.0.news);
         Box::pin(async move { news.next().await })
+    }
+
+    fn watch(&self, runs: Vec<RunId>) {
+        self.0.news.watch(runs, Instant::now());
     }
 
     fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {

@@ -1,7 +1,7 @@
 //! Where the parts of a process meet over a run: who executes it, and who waits for its outcome.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -79,6 +79,9 @@ pub struct Hub {
     generation: AtomicU64,
     /// Somebody waits to hear of a run that is not executed here.
     afar: Notify,
+    /// The runs for which that was so anew, once somebody wants to know.
+    anew: Mutex<Option<BTreeSet<RunId>>>,
+    named: Notify,
 }
 
 impl std::fmt::Debug for Hub {
@@ -189,9 +192,26 @@ impl Hub {
         self.afar.notified().await;
     }
 
+    /// The runs that somebody here has begun to wait for since this was asked last, and that are not executed here.
+    /// **Cancel-safe**.
+    pub(crate) async fn named_anew(&self) -> Vec<RunId> {
+        loop {
+            let named = self.named.notified();
+            let anew = self.anew.lock().replace(BTreeSet::new()).unwrap_or_default();
+            if !anew.is_empty() {
+                return anew.into_iter().collect();
+            }
+            named.await;
+        }
+    }
+
     fn notify_afar(&self, shard: &Shard, run_id: RunId) {
         if shard.is_watched_from_afar(run_id) {
             self.afar.notify_one();
+            if let Some(anew) = &mut *self.anew.lock() {
+                anew.insert(run_id);
+                self.named.notify_one();
+            }
         }
     }
 

@@ -373,6 +373,10 @@ impl Store for FaultyStore {
         Box::pin(UntilCrash { answer: self.inner.news(), shared: Arc::clone(&self.shared) })
     }
 
+    fn watch(&self, runs: Vec<RunId>) {
+        self.inner.watch(runs);
+    }
+
     fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
         self.call(Call::Look, |store| store.held(node))
     }

@@ -3,11 +3,12 @@
 use onward_core::{
     Fence, Payload, RunId, Seq, StoreError, Timestamp,
     run::{NewRun, Outcome},
-    store::{Checkpointed, Lease, Then, Woken},
+    store::{Checkpointed, Lease, News, Then, Woken},
     stream::Place,
     waiter::{Delivery, Fact, Subject, Waiter},
 };
 
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -51,11 +52,12 @@ impl Inner {
 
     /// What others should be told of a checkpoint that was written.
     pub(crate) fn tell_written(&self, prepared: &Prepared, done: &Checkpointed) {
+        let now = Instant::now();
         if matches!(prepared.then, Then::Finish(_)) {
-            self.news.tell(onward_core::store::News::Ended(prepared.run_id()));
+            self.news.tell_of(News::Ended(prepared.run_id()), now);
         }
         if !prepared.frames.is_empty() {
-            self.news.tell(onward_core::store::News::Streamed(prepared.run_id()));
+            self.news.tell_of(News::Streamed(prepared.run_id()), now);
         }
         self.tell_woken(&done.woken, prepared.lease.node);
     }

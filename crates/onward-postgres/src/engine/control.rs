@@ -44,6 +44,7 @@ impl Inner {
             .await?;
         if matches!(control, Control::Cancel(_)) {
             self.known.forget(run_id);
+            // Why to all: whoever executes it is to stop.
             self.news.tell(News::Ended(run_id));
         }
         self.tell_woken(&woken, NodeId(0));

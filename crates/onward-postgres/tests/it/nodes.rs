@@ -144,6 +144,7 @@ async fn a_node_hears_what_others_do() {
             .unwrap_or_else(|_| panic!("{wanted:?} was not heard"));
     };
     let lease = start(&one, node, 1).await;
+    other.watch(vec![run_id(1)]);
     let kind = FrameKind::Chunk("1".into());
     let frames = vec![Frame { place: Place(1), step: None, kind }];
     one.checkpoint(Checkpoint { frames, ..Checkpoint::new(lease, at(1)) }).await.unwrap();

@@ -89,6 +89,7 @@ impl Scheduler {
             () = self.left.cancelled() => {}
             () = self.look_for_ends() => {}
             () = self.look_for_cancelled() => {}
+            () = self.say_what_is_watched() => {}
         }
     }
 
@@ -114,6 +115,7 @@ impl Scheduler {
             if watched.is_empty() {
                 continue;
             }
+            self.store.watch(watched.iter().map(|watched| watched.run_id).collect());
             let began = self.upkeep_now();
             pause = match self.look(watched).await {
                 Ok(true) => {
@@ -133,6 +135,13 @@ impl Scheduler {
             };
             // Why: where there is so much to look at that it takes long, it is done less often.
             pause = pause.max(self.upkeep_now().saturating_sub(began));
+        }
+    }
+
+    /// Says for which runs somebody here begins to wait, so that news tell of them.
+    async fn say_what_is_watched(&self) {
+        loop {
+            self.store.watch(self.hub.named_anew().await);
         }
     }
 

@@ -84,6 +84,27 @@ async fn where_news_are_the_first_to_tell_it_is_looked_each_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_store_is_told_at_once_who_is_waited_for_and_again_as_it_is_looked() {
+    let node = Node::shared(quiet()).await;
+    node.start();
+    let told = Arc::new(Told::default());
+    let own = node.hub.attach(run(1), Arc::clone(&told) as Arc<dyn Attached>);
+    pass(millis(1)).await;
+    let _watches = [node.hub.watch(run(1)), node.hub.watch(run(2))];
+    let reading = node.hub.read_stream(run(3));
+    pass(millis(1)).await;
+    assert_eq!(*node.store.watched.lock(), [run(2), run(3)], "what is executed here is heard of here");
+    drop(own);
+    pass(millis(1)).await;
+    assert_eq!(*node.store.watched.lock(), [run(2), run(3), run(1)]);
+
+    node.store.watched.lock().clear();
+    drop(reading);
+    pass(secs(1)).await;
+    assert_eq!(node.store.watched.lock()[..2], [run(1), run(2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_is_executed_here_is_looked_at_seldom_and_stopped_when_it_was_ended_elsewhere() {
     let node = Node::shared(Config::default()).await;
     let run_id = node.sleeping_at(1, secs(9_999), "theirs").await;

@@ -85,6 +85,7 @@ pub(crate) struct Script {
     pub(crate) unheard: Mutex<Vec<News>>,
     pub(crate) told: Notify,
     pub(crate) looked: Mutex<Vec<(Vec<Watched>, Instant)>>,
+    pub(crate) watched: Mutex<Vec<RunId>>,
     pub(crate) checkpoints: AtomicUsize,
     /// What every claim says beside what it gives.
     pub(crate) claims_say: Mutex<Option<Claims>>,
@@ -282,6 +283,10 @@ impl Store for ScriptedStore {
 
     fn held(&self, node: NodeId) -> BoxFuture<'static, Result<Vec<Lease>, StoreError>> {
         self.answer(|memory| memory.held(node))
+    }
+
+    fn watch(&self, runs: Vec<RunId>) {
+        self.watched.lock().extend(runs);
     }
 
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {

@@ -245,6 +245,10 @@ impl Store for SealedStore {
         self.inner.held(node)
     }
 
+    fn watch(&self, runs: Vec<RunId>) {
+        self.inner.watch(runs);
+    }
+
     fn look(&self, watched: Vec<Watched>) -> BoxFuture<'static, Result<Vec<News>, StoreError>> {
         self.inner.look(watched)
     }
