@@ -92,7 +92,8 @@ impl Inner {
     pub(crate) async fn frames(&self, run_id: RunId, after: Place, limit: usize) -> Result<Vec<Frame>, StoreError> {
         // The piece that holds the frame after it begins there or before.
         let sql = "SELECT place, data FROM onward_frames WHERE run_id = $1 AND place >= coalesce( \
-             (SELECT max(place) FROM onward_frames WHERE run_id = $1 AND place <= $2), 0) ORDER BY place LIMIT $3";
+             (SELECT max(place) FROM onward_frames WHERE run_id = $1 AND place <= $2), 0) \
+             AND EXISTS (SELECT 1 FROM onward_runs WHERE run_id = $1) ORDER BY place LIMIT $3";
         let (run, mut from) = (row::uuid(run_id), i64::from(after.0) + 1);
         let (mut frames, mut bytes) = (Vec::new(), 0);
         loop {

@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     /// An option or key that is none, a store that cannot be opened, an address that cannot be listened on.
     pub async fn open(options: Options) -> Result<Self, Error> {
-        let opened = open_store(&options.store).await?;
+        let opened = open_store(&options).await?;
         let clock: Arc<dyn Clock> = match &opened {
             Opened::Sqlite(_) => Arc::new(SystemClock::default()),
             // The clocks of machines differ; that of the database is one.
@@ -104,7 +104,8 @@ impl Engine {
         let tokens = token_keys(&*store).await?;
         let functions = Functions::load(&*store).await?;
         let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
-        let config = Config { event_retention: options.event_retention, ..Config::default() };
+        let config = Config { lease: options.lease, event_retention: options.event_retention, ..Config::default() };
+        config.check().map_err(|error| Error::Option(error.to_string()))?;
         let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
         let caller = Caller::try_new(&options)?;
         let peers = Peers::try_new(&options, address)?;
@@ -186,7 +187,8 @@ impl Opened {
     }
 }
 
-async fn open_store(url: &str) -> Result<Opened, Error> {
+async fn open_store(options: &Options) -> Result<Opened, Error> {
+    let url = options.store.as_str();
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match (kind, rest) {
         ("memory", "") => Ok(Opened::Sqlite(SqliteStore::in_memory()?)),
@@ -195,9 +197,7 @@ async fn open_store(url: &str) -> Result<Opened, Error> {
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, onward_sqlite::Options::new()));
             Ok(Opened::Sqlite(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??))
         }
-        ("postgres" | "postgresql", _) => {
-            Ok(Opened::Postgres(PostgresStore::open(url, onward_postgres::Options::new()).await?))
-        }
+        ("postgres" | "postgresql", _) => Ok(Opened::Postgres(PostgresStore::open(url, options.postgres()).await?)),
         _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH, postgres://… or memory:"))),
     }
 }

@@ -32,6 +32,11 @@ pub struct Options {
     pub advertise: Option<String>,
     /// Where runs are kept: `sqlite:PATH`, `postgres://…`, or `memory:`. A password in it is never shown.
     pub store: String,
+    /// How many connections to PostgreSQL serve reads and what touches several runs; six more do the rest.
+    pub store_connections: usize,
+    /// How long this engine keeps its runs while nothing is heard of it in a store that engines share, at least a
+    /// second. Then others take them over.
+    pub lease: Duration,
     /// The signing keys: the first signs, all verify. Never shown.
     pub signing_keys: Vec<String>,
     /// The event keys: any of them is taken. Never shown.
@@ -161,6 +166,12 @@ impl Options {
         format!("{scheme}://{user}{at}{place}{query}")
     }
 
+    /// How the store is opened where it is PostgreSQL.
+    pub(crate) fn postgres(&self) -> onward_postgres::Options {
+        // Why: a call that takes longer than the lease would cost it.
+        onward_postgres::Options::new().connections(self.store_connections).timeout_at_most(self.lease / 2)
+    }
+
     /// The defaults of a mode.
     pub fn new(mode: Mode) -> Self {
         let (retry, private, unreachable_for) = match mode {
@@ -175,6 +186,8 @@ impl Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 8288)),
             advertise: None,
             store: "sqlite:onward.db".to_owned(),
+            store_connections: 8,
+            lease: Duration::from_secs(10),
             signing_keys: Vec::new(),
             event_keys: Vec::new(),
             retry,

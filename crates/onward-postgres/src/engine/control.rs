@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     checkpoint::{End, FORGET_WAITS, append, end},
     deliver::deliver,
-    sweep::delete_runs,
+    sweep::{Budget, delete_runs},
 };
 use crate::{
     error::{Done, corrupt, unavailable},
@@ -158,5 +158,5 @@ async fn delete(tx: &Tx, run_id: RunId) -> Done<()> {
     if ended.is_none() {
         return Err(StoreError::WrongStatus(status(tx, run).await?).into());
     }
-    delete_runs(tx, &[run]).await
+    delete_runs(tx, &[run], &mut Budget::FULL.clone()).await
 }

@@ -14,9 +14,9 @@ use onward_core::{
 use serde_json::Value;
 use tokio_postgres::Row;
 
-use super::deliver::deliver;
+use super::{TRIES, deliver::deliver};
 use crate::{
-    error::{Done, corrupt},
+    error::{Done, corrupt, unavailable},
     row,
     store::Inner,
     tx::Tx,
@@ -50,15 +50,21 @@ pub(super) async fn lock_names(tx: &Tx, names: &[&str]) -> Done<()> {
     if names.is_empty() {
         return Ok(());
     }
-    tx.execute(
-        "INSERT INTO onward_event_names (name, last_received_at) SELECT n.name, 0 FROM unnest($1::TEXT[]) AS n (name) \
-         WHERE NOT EXISTS (SELECT 1 FROM onward_event_names o WHERE o.name = n.name) ON CONFLICT (name) DO NOTHING",
-        &[&names],
-    )
-    .await?;
-    tx.query("SELECT name FROM onward_event_names WHERE name = ANY($1::TEXT[]) ORDER BY name FOR UPDATE", &[&names])
+    // Why again: one that nobody uses may be swept between the two.
+    for _ in 0..TRIES {
+        tx.execute(
+            "INSERT INTO onward_event_names (name, last_received_at) \
+             SELECT n.name, 0 FROM unnest($1::TEXT[]) AS n (name) \
+             WHERE NOT EXISTS (SELECT 1 FROM onward_event_names o WHERE o.name = n.name) ON CONFLICT (name) DO NOTHING",
+            &[&names],
+        )
         .await?;
-    Ok(())
+        let sql = "SELECT name FROM onward_event_names WHERE name = ANY($1::TEXT[]) ORDER BY name FOR UPDATE";
+        if tx.query(sql, &[&names]).await?.len() == names.len() {
+            return Ok(());
+        }
+    }
+    Err(unavailable("the names of events were swept again and again").into())
 }
 
 /// Stores events that are not known, and gives each to the waiters that it matches. Their names are locked.

@@ -9,6 +9,7 @@ use onward_core::{
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -19,6 +20,10 @@ use crate::{
     store::Inner,
     tx::Tx,
 };
+
+/// How many runs of a node that is gone are freed in one transaction, and for how long at a time at most.
+const FREED_AT_ONCE: i64 = 1_000;
+const FREES_FOR: Duration = Duration::from_secs(1);
 
 /// A run that a claim has leased.
 #[derive(Clone, Debug)]
@@ -33,23 +38,17 @@ impl Inner {
         // Positive, so that it reads well; drawn, so that no two nodes ever wait for a number.
         let node = getrandom::u64().map_err(|error| crate::error::unavailable(error.to_string()))? >> 1;
         let until = now.after(lease).as_micros();
-        let freed = self
-            .transact(|tx| async move {
-                let tx = &*tx;
-                let freed = take_over(tx, now).await?;
-                tx.execute(
-                    "INSERT INTO onward_nodes (id, part, joined_at, lease_until) \
-                     SELECT $1::INT8, p.part, $2::INT8, $3::INT8 FROM unnest($4::INT8[]) AS p (part)",
-                    &[&node.cast_signed(), &now.as_micros(), &until, &(0..PARTS).collect::<Vec<_>>()],
-                )
-                .await?;
-                Ok(freed)
-            })
-            .await?;
+        self.take_over(now, FREES_FOR).await?;
+        self.transact(|tx| async move {
+            tx.execute(
+                "INSERT INTO onward_nodes (id, part, joined_at, lease_until) \
+                 SELECT $1::INT8, p.part, $2::INT8, $3::INT8 FROM unnest($4::INT8[]) AS p (part)",
+                &[&node.cast_signed(), &now.as_micros(), &until, &(0..PARTS).collect::<Vec<_>>()],
+            )
+            .await
+        })
+        .await?;
         self.count_nodes().await?;
-        if freed > 0 {
-            self.news.tell(News::Due);
-        }
         Ok(NodeId(node))
     }
 
@@ -69,29 +68,60 @@ impl Inner {
             return Err(StoreError::LeaseLost);
         }
         // In a transaction of its own: a node that has hung, and what it locks, must not cost those that are well.
-        match self.transact(|tx| async move { take_over(&tx, now).await }).await {
-            Ok(0) => {}
-            Ok(_) => self.news.tell(News::Due),
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
-            }
+        if let Err(error) = self.take_over(now, FREES_FOR.min(lease / 4)).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
         }
         self.count_nodes().await
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        let freed = self
+        self.transact(|tx| async move { bury(&tx, &[row::node(node)]).await }).await?;
+        self.known.forget_node(node);
+        self.free_all(now, FREES_FOR).await?;
+        self.news.flush().await;
+        Ok(())
+    }
+
+    /// Gives up the nodes whose lease has ended, and makes the runs of all that are gone due.
+    async fn take_over(&self, now: Timestamp, time: Duration) -> Result<(), StoreError> {
+        let some = self
             .transact(|tx| async move {
                 let tx = &*tx;
-                let gone = tx.execute("DELETE FROM onward_nodes WHERE id = $1", &[&row::node(node)]).await?;
-                if gone == 0 { Ok(0) } else { free(tx, &[row::node(node)], now).await }
+                // One whose row somebody has is being renewed, or taken over already.
+                let found = tx
+                    .query(
+                        "SELECT id, part FROM onward_nodes WHERE part = -1 OR (part = 0 AND lease_until < $1) \
+                         ORDER BY id FOR UPDATE SKIP LOCKED",
+                        &[&now.as_micros()],
+                    )
+                    .await?;
+                let mut ended = Vec::new();
+                for row in &found {
+                    if row.try_get::<_, i64>(1)? == 0 {
+                        ended.push(row.try_get(0)?);
+                    }
+                }
+                bury(tx, &ended).await?;
+                Ok(!found.is_empty())
             })
             .await?;
-        self.known.forget_node(node);
-        if freed > 0 {
-            self.news.tell(News::Due);
+        if some { self.free_all(now, time).await } else { Ok(()) }
+    }
+
+    /// Makes the runs of nodes due that are gone, for a time: no heartbeat may be late for it. The rest is for the next.
+    async fn free_all(&self, now: Timestamp, time: Duration) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let mut after = Uuid::nil();
+        while began.elapsed() < time {
+            match self.transact(|tx| async move { free_some(&tx, after, now).await }).await? {
+                Freed::Some(last) => {
+                    after = last;
+                    self.news.tell(News::Due);
+                }
+                Freed::Last => after = Uuid::nil(),
+                Freed::Nothing => return Ok(()),
+            }
         }
-        self.news.flush().await;
         Ok(())
     }
 
@@ -280,34 +310,61 @@ async fn found(tx: &Tx, node: i64, doubtful: &[Claimed]) -> Done<Vec<Claimed>> {
     Ok(doubtful.iter().filter(is_ours).cloned().collect())
 }
 
-/// Frees the runs of nodes whose lease has ended. How many.
-async fn take_over(tx: &Tx, now: Timestamp) -> Done<u64> {
-    // One whose row somebody has is being renewed, or taken over already.
-    let gone = tx
-        .query(
-            "SELECT id FROM onward_nodes WHERE part = 0 AND lease_until < $1 ORDER BY id FOR UPDATE SKIP LOCKED",
-            &[&now.as_micros()],
-        )
-        .await?;
-    if gone.is_empty() {
-        return Ok(0);
+/// Ends nodes. Whoever deletes their rows waits for what they are writing, and they write nothing after it. A row of
+/// another kind tells that their runs are to be freed.
+async fn bury(tx: &Tx, nodes: &[i64]) -> Done<()> {
+    if nodes.is_empty() {
+        return Ok(());
     }
-    let gone: Vec<i64> = gone.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    tx.execute("DELETE FROM onward_nodes WHERE id = ANY($1::INT8[])", &[&gone]).await?;
-    free(tx, &gone, now).await
+    tx.execute(
+        "WITH gone AS (DELETE FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part >= 0 RETURNING id) \
+         INSERT INTO onward_nodes (id, part, joined_at, lease_until) SELECT DISTINCT id, -1, 0, 0 FROM gone",
+        &[&nodes],
+    )
+    .await?;
+    Ok(())
 }
 
-/// Makes the runs of nodes due that can write no more. A statement of its own, after their rows are locked: it sees
-/// all that they have written.
-async fn free(tx: &Tx, nodes: &[i64], now: Timestamp) -> Done<u64> {
-    tx.execute(
-        "WITH freed AS ( \
-             DELETE FROM onward_leases WHERE node = ANY($1::INT8[]) RETURNING run_id, fence, pending \
-         ) \
-         INSERT INTO onward_suspended (run_id, lane, due_at, fence, pending) \
-         SELECT f.run_id, r.lane, least($2, coalesce(r.timeout_at, $2)), f.fence, f.pending \
-         FROM freed f JOIN onward_runs r ON r.run_id = f.run_id",
-        &[&nodes, &now.as_micros()],
-    )
-    .await
+/// What came of freeing some runs.
+enum Freed {
+    /// There may be more of the same node, after this one.
+    Some(Uuid),
+    /// They were the last of their node.
+    Last,
+    /// No node is gone, or others free its runs.
+    Nothing,
+}
+
+/// Makes some runs of a node due that is gone and can write no more: those after a run, in order. In a transaction
+/// that begins after the one that ended the node: it sees all that the node has written.
+async fn free_some(tx: &Tx, after: Uuid, now: Timestamp) -> Done<Freed> {
+    let gone =
+        tx.one("SELECT id FROM onward_nodes WHERE part = -1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", &[]).await?;
+    let Some(gone) = gone else { return Ok(Freed::Nothing) };
+    let node: i64 = gone.try_get(0)?;
+    let freed = tx
+        .query(
+            "WITH few AS ( \
+                 SELECT run_id FROM onward_leases WHERE node = $1 AND run_id > $2 ORDER BY run_id LIMIT $3 \
+             ), freed AS ( \
+                 DELETE FROM onward_leases l USING few s WHERE l.run_id = s.run_id AND l.node = $1 \
+                 RETURNING l.run_id, l.fence, l.pending \
+             ), due AS ( \
+                 INSERT INTO onward_suspended (run_id, lane, due_at, fence, pending) \
+                 SELECT f.run_id, r.lane, least($4, coalesce(r.timeout_at, $4)), f.fence, f.pending \
+                 FROM freed f JOIN onward_runs r ON r.run_id = f.run_id \
+             ) \
+             SELECT run_id FROM few ORDER BY run_id DESC LIMIT 1",
+            &[&node, &after, &FREED_AT_ONCE, &now.as_micros()],
+        )
+        .await?;
+    if let Some(last) = freed.first() {
+        return Ok(Freed::Some(last.try_get(0)?));
+    }
+    // From the beginning: there may be one before those after which it was looked.
+    let left = tx.one("SELECT run_id FROM onward_leases WHERE node = $1 LIMIT 1", &[&node]).await?;
+    if left.is_none() {
+        tx.execute("DELETE FROM onward_nodes WHERE id = $1", &[&node]).await?;
+    }
+    Ok(Freed::Last)
 }

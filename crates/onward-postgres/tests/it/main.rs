@@ -9,4 +9,5 @@ mod opening;
 mod outage;
 mod races;
 mod support;
+mod sweep;
 mod transact;

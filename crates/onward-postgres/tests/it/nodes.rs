@@ -271,3 +271,34 @@ async fn a_node_that_cannot_be_taken_over_costs_no_other_its_lease() {
     let nodes = one.database.query("SELECT count(*) FROM onward_nodes WHERE part = 0");
     assert_eq!(nodes.trim(), "1", "those whose leases ended are gone");
 }
+
+/// However many runs it held: they are freed in transactions that are short, and whoever begins may leave it to others.
+#[tokio::test]
+async fn the_many_runs_of_a_node_that_is_gone_are_freed_little_by_little() {
+    const RUNS: u128 = 2_300;
+    let (one, node, other, other_node) = two().await;
+    let mut starts = JoinSet::new();
+    for number in 0..RUNS {
+        starts.spawn(one.checkpoint(starting(node, number)));
+    }
+    while let Some(started) = starts.join_next().await {
+        started.unwrap().unwrap();
+    }
+    // One began with it, and is gone, too.
+    one.database.query(&format!(
+        "DELETE FROM onward_nodes WHERE id = {0}; INSERT INTO onward_nodes VALUES ({0}, -1, 0, 0)",
+        node.0
+    ));
+    assert!(is_lease_lost(&one.checkpoint(appending(lease(node, 1), 0, "late")).await));
+    assert!(is_lease_lost(&one.heartbeat(node, at(1), LEASE).await));
+
+    other.heartbeat(other_node, at(2), LEASE).await.unwrap();
+    let left = format!(
+        "SELECT (SELECT count(*) FROM onward_nodes WHERE id = {0}) + (SELECT count(*) FROM onward_leases WHERE node = {0})",
+        node.0
+    );
+    assert_eq!(one.database.query(&left).trim(), "0");
+    let claimed = claim(&other, other_node, at(2), 5_000).await.leases;
+    assert_eq!(claimed.len(), RUNS as usize);
+    assert!(claimed.iter().all(|(lease, _)| lease.fence.0 == 2));
+}

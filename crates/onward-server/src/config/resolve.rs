@@ -44,6 +44,8 @@ impl Reader {
             listen: SocketAddr::new(host, port),
             advertise: self.one("advertise", None, |text| value::origin(text).map(Some)),
             store: self.one("store", default.store.clone(), value::store),
+            store_connections: self.one("store-connections", default.store_connections, value::count),
+            lease: self.one("lease", default.lease, value::lease),
             signing_keys: self.keys("signing-key", value::signing_key),
             event_keys: self.keys("event-key", value::event_key),
             retry: self.retry(default.retry),

@@ -67,6 +67,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Where other engines on the same store reach this one; by default where it listens",
     ),
     Setting::new("store", "URL", "Where runs are kept: sqlite:PATH, postgres://…, or memory: until the engine stops"),
+    Setting::new("store-connections", "COUNT", "Connections to PostgreSQL for reads and what touches several runs"),
+    Setting::new("lease", "DURATION", "Where engines share a store: take over the runs of one that was silent so long"),
     Setting::new("signing-key", "KEY", "A signing key, as in INNGEST_SIGNING_KEY; repeatable, the first signs")
         .kind(Kind::Secrets),
     Setting::new("event-key", "KEY", "An event key, as in INNGEST_EVENT_KEY; repeatable").kind(Kind::Secrets),

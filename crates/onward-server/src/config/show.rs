@@ -37,6 +37,8 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
         "host" => quoted(&options.listen.ip().to_string()),
         "port" => options.listen.port().to_string(),
         "store" => quoted(&options.shown_store()),
+        "store-connections" => options.store_connections.to_string(),
+        "lease" => time(options.lease),
         "signing-key" => list(options.signing_keys.iter().map(|_| "…")),
         "event-key" => list(options.event_keys.iter().map(|_| "…")),
         "retry-interval" | "retry-min" | "retry-max" => time(match (setting.name, options.retry) {

@@ -133,6 +133,8 @@ fn bad_flags_are_refused_by_name() {
         "--host=here",
         "--port=80000",
         "--store=postgres:db",
+        "--store-connections=0",
+        "--lease=10ms",
         "--signing-key=signkey-prod-xyz",
         "--event-key=a/b",
         "--retry-interval=soon",
@@ -156,6 +158,8 @@ fn bad_flags_are_refused_by_name() {
               flag --host: "here" is not an IP address; give one of this machine, such as 127.0.0.1, or 0.0.0.0 for all
               flag --port: "80000" is not a port; give a number from 0 to 65535
               flag --store: postgres: names no server; give postgres://USER:PASSWORD@HOST/DATABASE
+              flag --store-connections: "0" is not a count; give a whole number from 1
+              flag --lease: "10ms" is too short; give a second or more
               flag --signing-key: a signing key is not an even number of hexadecimal digits; make one with `openssl rand -hex 32`, alone or after `signkey-prod-`
               flag --event-key: an event key is malformed; it stands in a URL: take letters, digits, and - _ . ~
               flag --retry-interval: invalid duration "soon": a unit is not one of ms, s, m, h, d, w; write it like "30s", "1h30m", "24h" or "7d"
@@ -306,6 +310,8 @@ fn what_is_shown_names_its_sources_and_no_secret() {
         port = 0  # flag --port
         # advertise  # default of start
         store = "sqlite:onward.db"  # default of start
+        store_connections = 8  # default of start
+        lease = "10s"  # default of start
         signing_key = ["…", "…"]  # variable ONWARD_SIGNING_KEY
         event_key = ["…"]  # settings.toml line 2, event_key
         retry_min = "1s500ms"  # settings.toml line 1, retry_min

@@ -131,6 +131,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refused> {
     }
 }
 
+/// How long a lease lasts.
+pub(super) fn lease(text: &str) -> Result<Duration, Refused> {
+    match duration_or_zero(text)? {
+        lease if lease < Duration::from_secs(1) => Err(format!("{text:?} is too short; give a second or more")),
+        lease => Ok(lease),
+    }
+}
+
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, Refused> {
     parse_duration(text).map_err(|error| error.to_string())
 }
