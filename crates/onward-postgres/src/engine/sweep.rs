@@ -125,23 +125,31 @@ async fn delete_remains(tx: &Tx, limit: i64, budget: &mut Budget) -> Done<()> {
     Ok(())
 }
 
-/// Removes entries and frames of runs while the budget lasts: at least one.
+/// Removes rows of runs while a budget lasts: at least one. How many there were, and how long.
+macro_rules! delete_rows {
+    ($table:literal, $place:literal) => {
+        // The length of a value is known without reading it, unless it is short.
+        concat!(
+            "WITH first AS (SELECT run_id, ",
+            $place,
+            " AS place, octet_length(data) AS len FROM ",
+            $table,
+            " WHERE run_id = ANY($1::UUID[]) ORDER BY run_id, place LIMIT $2), \
+             summed AS (SELECT run_id, place, len, CAST(sum(len) OVER (ORDER BY run_id, place) AS INT8) AS up_to \
+                 FROM first), \
+             gone AS (DELETE FROM ",
+            $table,
+            " t USING summed s WHERE t.run_id = s.run_id AND t.",
+            $place,
+            " = s.place AND s.up_to - s.len < $3 RETURNING s.len) \
+             SELECT count(*), CAST(coalesce(sum(len), 0) AS INT8) FROM gone"
+        )
+    };
+}
+
+/// Removes entries and frames of runs while the budget lasts.
 async fn delete_rows(tx: &Tx, runs: &[Uuid], budget: &mut Budget) -> Done<()> {
-    // The length of a value is known without reading it, unless it is compressed in its own row, and short.
-    for sql in [
-        "WITH first AS (SELECT run_id, seq, octet_length(data) AS len FROM onward_entries \
-             WHERE run_id = ANY($1::UUID[]) ORDER BY run_id, seq LIMIT $2), \
-         summed AS (SELECT run_id, seq, len, CAST(sum(len) OVER (ORDER BY run_id, seq) AS INT8) AS up_to FROM first), \
-         gone AS (DELETE FROM onward_entries e USING summed s \
-             WHERE e.run_id = s.run_id AND e.seq = s.seq AND s.up_to - s.len < $3 RETURNING s.len) \
-         SELECT count(*), CAST(coalesce(sum(len), 0) AS INT8) FROM gone",
-        "WITH first AS (SELECT run_id, place, octet_length(data) AS len FROM onward_frames \
-             WHERE run_id = ANY($1::UUID[]) ORDER BY run_id, place LIMIT $2), \
-         summed AS (SELECT run_id, place, len, CAST(sum(len) OVER (ORDER BY run_id, place) AS INT8) AS up_to FROM first), \
-         gone AS (DELETE FROM onward_frames f USING summed s \
-             WHERE f.run_id = s.run_id AND f.place = s.place AND s.up_to - s.len < $3 RETURNING s.len) \
-         SELECT count(*), CAST(coalesce(sum(len), 0) AS INT8) FROM gone",
-    ] {
+    for sql in [delete_rows!("onward_entries", "seq"), delete_rows!("onward_frames", "place")] {
         if budget.is_spent() {
             return Ok(());
         }
