@@ -110,7 +110,7 @@ impl Wire {
             return;
         }
         // Why first: who says at this moment that it waits finds it here, or is found.
-        self.happened.lock().insert(news, now);
+        self.happened.lock().renew(news, now);
         if self.watched.lock().contains(run_id, now) {
             self.tell(news);
         }
@@ -122,8 +122,9 @@ impl Wire {
             return;
         }
         for run_id in runs {
-            if self.said.lock().insert(run_id, now) {
-                self.say(Word::Watch(run_id));
+            let mut said = self.said.lock();
+            if !said.contains(&run_id, now) && self.say(Word::Watch(run_id)) {
+                said.renew(run_id, now);
             }
         }
     }
@@ -132,12 +133,14 @@ impl Wire {
         self.listens && self.others.load(Ordering::Relaxed)
     }
 
-    fn say(&self, word: Word) {
+    /// Whether it will be said.
+    fn say(&self, word: Word) -> bool {
         if !self.has_others() {
-            return;
+            return false;
         }
         let mut told = self.told.lock();
-        if told.len() < KEPT_MAX {
+        let has_room = told.len() < KEPT_MAX;
+        if has_room {
             let was_empty = told.is_empty();
             told.insert(word);
             drop(told);
@@ -145,6 +148,7 @@ impl Wire {
                 self.some.notify_one();
             }
         }
+        has_room
     }
 
     /// Waits a moment for what was told last to be on its way.
@@ -306,6 +310,8 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
         wire.may_have_missed();
         // Why also where no others are known: they may know of this one first.
         wire.told.lock().insert(Word::Hello);
+        // What was on its way when the last connection broke may not have arrived.
+        wire.said.lock().clear();
         let notify =
             client.prepare("SELECT pg_notify('onward', payload) FROM unnest($1::TEXT[]) AS p (payload)").await?;
         loop {

@@ -54,11 +54,6 @@ impl Peers {
         self.by_node.read().get(&node).cloned()
     }
 
-    /// Whether other engines are known.
-    pub(crate) fn has_others(&self) -> bool {
-        self.by_node.read().len() > 1
-    }
-
     /// Whether it is known where an engine is; one that is not is looked for at once.
     pub(crate) async fn is_known(&self, store: &dyn Store, node: NodeId) -> Result<bool, StoreError> {
         if self.find(node).is_none() {

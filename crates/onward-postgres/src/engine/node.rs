@@ -38,7 +38,6 @@ impl Inner {
         // Positive, so that it reads well; drawn, so that no two nodes ever wait for a number.
         let node = getrandom::u64().map_err(|error| crate::error::unavailable(error.to_string()))? >> 1;
         let until = now.after(lease).as_micros();
-        self.take_over(now, FREES_FOR).await?;
         self.transact(|tx| async move {
             tx.execute(
                 "INSERT INTO onward_nodes (id, part, joined_at, lease_until) \
@@ -48,7 +47,7 @@ impl Inner {
             .await
         })
         .await?;
-        self.count_nodes().await?;
+        self.take_over(now, lease).await?;
         Ok(NodeId(node))
     }
 
@@ -67,11 +66,7 @@ impl Inner {
             self.known.forget_node(node);
             return Err(StoreError::LeaseLost);
         }
-        // In a transaction of its own: a node that has hung, and what it locks, must not cost those that are well.
-        if let Err(error) = self.take_over(now, FREES_FOR.min(lease / 4)).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
-        }
-        self.count_nodes().await
+        self.take_over(now, lease).await
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
@@ -82,30 +77,30 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives up the nodes whose lease has ended, and makes the runs of all that are gone due.
-    async fn take_over(&self, now: Timestamp, time: Duration) -> Result<(), StoreError> {
-        let some = self
-            .transact(|tx| async move {
-                let tx = &*tx;
-                // One whose row somebody has is being renewed, or taken over already.
-                let found = tx
-                    .query(
-                        "SELECT id, part FROM onward_nodes WHERE part = -1 OR (part = 0 AND lease_until < $1) \
-                         ORDER BY id FOR UPDATE SKIP LOCKED",
-                        &[&now.as_micros()],
-                    )
-                    .await?;
-                let mut ended = Vec::new();
-                for row in &found {
-                    if row.try_get::<_, i64>(1)? == 0 {
-                        ended.push(row.try_get(0)?);
-                    }
-                }
-                bury(tx, &ended).await?;
-                Ok(!found.is_empty())
-            })
-            .await?;
-        if some { self.free_all(now, time).await } else { Ok(()) }
+    /// Gives up the nodes whose lease has ended, and makes the runs of all that are gone due. What of that cannot be done
+    /// now is for the next heartbeat, here or elsewhere.
+    async fn take_over(&self, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
+        let left = |error: StoreError| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
+        };
+        // In a transaction of its own: a node that has hung, and what it locks, must not cost those that are well.
+        let buried = self.transact(|tx| async move {
+            let tx = &*tx;
+            // One whose row somebody has is being renewed, or taken over already.
+            let ended = tx
+                .query(
+                    "SELECT id FROM onward_nodes WHERE part = 0 AND lease_until < $1 ORDER BY id FOR UPDATE SKIP LOCKED",
+                    &[&now.as_micros()],
+                )
+                .await?;
+            let ended: Vec<i64> = ended.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+            bury(tx, &ended).await
+        });
+        buried.await.unwrap_or_else(left);
+        if self.count_nodes().await? > 0 {
+            self.free_all(now, FREES_FOR.min(lease / 10)).await.unwrap_or_else(left);
+        }
+        Ok(())
     }
 
     /// Makes the runs of nodes due that are gone, for a time: no heartbeat may be late for it. The rest is for the next.
@@ -125,12 +120,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether there are others is known from here on: who is alone tells nobody.
-    async fn count_nodes(&self) -> Result<(), StoreError> {
-        let rows = self.read("SELECT count(*) FROM onward_nodes WHERE part = 0", &[]).await?;
-        let nodes: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(row::damaged)?;
+    /// Whether there are others is known from here on: who is alone tells nobody. How many are gone whose runs are not
+    /// freed.
+    async fn count_nodes(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT (SELECT count(*) FROM onward_nodes WHERE part = 0), \
+             (SELECT count(*) FROM onward_nodes WHERE part = -1)";
+        let rows = self.read(sql, &[]).await?;
+        let count = |at: usize| rows.first().map_or(Ok(0), |row| row.try_get(at)).map_err(row::damaged);
+        let (nodes, gone): (i64, i64) = (count(0)?, count(1)?);
         self.news.set_others(nodes > 1);
-        Ok(())
+        Ok(gone)
     }
 
     pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claims, StoreError> {

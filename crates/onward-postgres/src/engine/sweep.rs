@@ -21,6 +21,11 @@ impl Budget {
     }
 }
 
+/// How much longer than its events the name of an event is kept, in microseconds.
+///
+/// Why: whether it has events is seen as the statement begins, and one may come then. It is not older than this.
+const UNUSED_FOR: i64 = 3_600_000_000;
+
 impl Inner {
     pub(crate) async fn sweep(
         &self,
@@ -58,7 +63,7 @@ impl Inner {
                 Ok(Swept { runs, events, more: budget.is_spent() || is_full(runs) || is_full(events) })
             })
             .await?;
-        self.transact(|tx| async move {
+        let names = self.transact(|tx| async move {
             // One that somebody has locked is in use. Who finds it gone makes it anew.
             tx.execute(
                 "DELETE FROM onward_event_names WHERE name IN (SELECT n.name FROM onward_event_names n \
@@ -66,11 +71,13 @@ impl Inner {
                  AND NOT EXISTS (SELECT 1 FROM onward_events e WHERE e.name = n.name) \
                  AND NOT EXISTS (SELECT 1 FROM onward_event_waiters w WHERE w.name = n.name) \
                  LIMIT $2 FOR UPDATE SKIP LOCKED)",
-                &[&events_before.as_micros(), &limit],
+                &[&events_before.as_micros().saturating_sub(UNUSED_FOR), &limit],
             )
             .await
-        })
-        .await?;
+        });
+        if let Err(error) = names.await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "names of events were not swept");
+        }
         Ok(swept)
     }
 }

@@ -23,14 +23,8 @@ impl<T: Ord> Lately<T> {
         Self { time, now: BTreeSet::new(), before: BTreeSet::new(), since: None }
     }
 
-    /// Whether it is new. One that there is no room for is new each time.
-    pub(super) fn insert(&mut self, value: T, now: Instant) -> bool {
-        self.turn(now);
-        !self.before.contains(&value) && (self.is_full() || self.now.insert(value))
-    }
-
-    /// Remembers one from now on, whether it is new or not.
-    fn renew(&mut self, value: T, now: Instant) {
+    /// Remembers one from now on, whether it is new or not, where there is room.
+    pub(super) fn renew(&mut self, value: T, now: Instant) {
         self.turn(now);
         if !self.is_full() {
             self.now.insert(value);
@@ -102,14 +96,20 @@ mod tests {
     #[test]
     fn what_came_lately_is_remembered_for_a_time_and_for_twice_as_long_at_most() {
         let (mut lately, began) = (Lately::new(TIME), Instant::now());
-        assert!(lately.insert(1, began) && !lately.insert(1, began));
+        lately.renew(1, began);
         let later = began + TIME * 9 / 10;
-        assert!(lately.insert(2, later));
+        lately.renew(2, later);
         assert!(lately.contains(&1, later + TIME) && lately.contains(&2, later + TIME));
         assert!(!lately.contains(&1, began + 2 * TIME + Duration::from_millis(1)));
         assert!(!lately.contains(&2, began + 4 * TIME));
+
+        // What comes again is remembered anew.
+        let (mut lately, again) = (Lately::new(TIME), began + TIME * 19 / 10);
+        lately.renew(1, began);
+        lately.renew(1, again);
+        assert!(lately.contains(&1, again + TIME));
         lately.clear();
-        assert!(lately.insert(2, later));
+        assert!(!lately.contains(&1, again + TIME));
     }
 
     #[test]

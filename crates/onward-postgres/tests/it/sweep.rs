@@ -67,12 +67,14 @@ fn event(id: String, name: &str) -> Event {
 async fn names_of_events_go_with_their_last_event() {
     let one = TestStore::open().await;
     let names = || one.database.query("SELECT string_agg(name, ' ' ORDER BY name) FROM onward_event_names");
-    for (at_second, name) in [(2, "old"), (2, "both"), (2_000, "both"), (2_000, "new")] {
+    for (at_second, name) in [(2, "old"), (2, "both"), (20_000, "both"), (20_000, "new")] {
         one.send_events(vec![event(format!("{name} {at_second}"), name)], at(at_second)).await.unwrap();
     }
-    assert_eq!(one.sweep(at(0), at(1_000), 500).await.unwrap().events, 2);
+    assert_eq!(one.sweep(at(0), at(3_602), 500).await.unwrap().events, 2);
+    assert_eq!(names().trim(), "both new old", "an hour longer than its last event");
+    one.sweep(at(0), at(3_603), 500).await.unwrap();
     assert_eq!(names().trim(), "both new");
-    one.sweep(at(0), at(3_000), 500).await.unwrap();
+    one.sweep(at(0), at(30_000), 500).await.unwrap();
     assert_eq!(names().trim(), "");
 }
 

@@ -57,7 +57,7 @@ impl Live {
     /// The endpoint's stream has ended.
     pub(crate) fn close_tee(self: &Arc<Self>, id: TeeId) {
         let mut state = self.state.lock();
-        let step = state.tees.remove(&id).and_then(|tee| tee.step);
+        let step = state.tees.remove(&id).and_then(|tee| tee.step).filter(|key| state.is_streamer(id, *key));
         if state.outcome.is_none() && !state.is_elsewhere() {
             let frames: Vec<_> = step.and_then(|key| state.settle_late(key)).into_iter().collect();
             drop(self.submit(&mut state, Write { frames, ..Write::of(Told::default()) }));
@@ -176,7 +176,7 @@ impl Live {
     /// Until when a run stays in memory for what its last step has streamed: it may come after the call's answer, and
     /// by way of another engine. What comes once the run is suspended is nobody's.
     pub(super) fn output_until(&self, state: &State) -> Option<Timestamp> {
-        let streams = state.last_tee.is_some() || state.tail.last().0 > 0 || self.shared.peers.has_others();
+        let streams = state.last_tee.is_some() || state.tail.last().0 > 0 || self.shared.store.is_shared();
         let ran_at = state.ran_at.filter(|_| streams)?;
         let comes = |tee: &Tee| tee.step.is_none_or(|key| state.plan.succeeded(key) == Some(true));
         Some(ran_at.after(if state.tees.values().any(comes) { STEP_WAIT } else { LATE_WAIT }))
@@ -220,7 +220,7 @@ impl State {
         let open: Vec<_> = self.tail.open().filter(|key| of(*key)).collect();
         let mut frames = Vec::new();
         for key in open {
-            let comes = self.tees.values().any(|tee| tee.step == Some(key));
+            let comes = self.tees.values().any(|tee| tee.step == Some(key) && !tee.is_past);
             match self.plan.succeeded(key) {
                 Some(true) if comes => {}
                 Some(true) => frames.push(self.close(key, FrameKind::Commit)),
