@@ -57,9 +57,9 @@ impl Live {
     /// The endpoint's stream has ended.
     pub(crate) fn close_tee(self: &Arc<Self>, id: TeeId) {
         let mut state = self.state.lock();
-        let step = state.tees.remove(&id).and_then(|tee| tee.step).filter(|key| state.is_streamer(id, *key));
+        let step = state.tees.remove(&id).and_then(|tee| tee.step);
         if state.outcome.is_none() && !state.is_elsewhere() {
-            let frames: Vec<_> = step.and_then(|key| state.settle_late(key)).into_iter().collect();
+            let frames: Vec<_> = step.and_then(|key| state.settle_late(id, key)).into_iter().collect();
             drop(self.submit(&mut state, Write { frames, ..Write::of(Told::default()) }));
         }
         drop(state);
@@ -113,15 +113,16 @@ impl Live {
                     if let Some(key) = state.told_step(id, step.as_deref()) {
                         complete = true;
                         // Where the call's answer was faster than this, what it said is the truth.
-                        written.extend(state.is_streamer(id, key).then(|| state.settle_late(key)).flatten());
+                        written.extend(state.settle_late(id, key));
                     }
                 }
                 sse::Frame::Rollback { step } => {
                     if let Some(key) = state.told_step(id, step.as_deref()) {
                         complete = true;
-                        // Whatever has become of the step since: this was an attempt that failed.
-                        let counts = state.is_streamer(id, key) && state.tail.is_open(Some(key));
-                        written.extend(counts.then(|| state.close(key, FrameKind::Rollback)));
+                        if state.is_streamer(id, key) && state.tail.is_open(Some(key)) {
+                            // Whatever has become of the step since: this was an attempt that failed.
+                            written.push(state.close(key, FrameKind::Rollback));
+                        }
                     }
                 }
                 sse::Frame::Response { content, .. } => {
@@ -270,8 +271,11 @@ impl State {
         }
     }
 
-    /// The frame that settles what a step has streamed, where its outcome is known already.
-    fn settle_late(&mut self, key: StepKey) -> Option<Frame> {
+    /// The frame that settles what a step has streamed this way, where its outcome is known already.
+    fn settle_late(&mut self, id: TeeId, key: StepKey) -> Option<Frame> {
+        if !self.is_streamer(id, key) {
+            return None;
+        }
         let kind = if self.plan.succeeded(key)? { FrameKind::Commit } else { FrameKind::Rollback };
         self.tail.is_open(Some(key)).then(|| self.close(key, kind))
     }
