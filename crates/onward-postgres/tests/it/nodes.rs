@@ -253,18 +253,11 @@ async fn a_node_that_cannot_be_taken_over_costs_no_other_its_lease() {
     let third = PostgresStore::open(one.database.url(), options).await.unwrap();
     let late = at(0).after(LEASE).after(Duration::from_secs(1));
     let third_node = third.join(at(20), LEASE).await.unwrap();
-    let url = one.database.url().to_owned();
     let lock = format!(
         "BEGIN; SELECT 1 FROM onward_nodes WHERE id = {} AND part = 2 FOR KEY SHARE; SELECT pg_sleep(3); COMMIT",
         node.0
     );
-    let hangs = tokio::task::spawn_blocking(move || {
-        std::process::Command::new("psql").args([url, "-qc".into(), lock]).output()
-    });
-    let locked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    while one.database.query(locked).trim() != "1" {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let hangs = beside(&one.database, lock).await;
     third.heartbeat(third_node, late, LEASE).await.expect("its lease is renewed");
     hangs.await.unwrap().unwrap();
     third.heartbeat(third_node, late, LEASE).await.unwrap();

@@ -1,6 +1,11 @@
 //! What the tests write and where.
 
-use std::{ops::Deref, time::Duration};
+use std::{
+    io,
+    ops::Deref,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use onward_core::{
     Attempt, EndpointId, Fence, NodeId, Payload, RunId, Seq, Store, StoreError, Timestamp,
@@ -11,6 +16,7 @@ use onward_core::{
 };
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::TestDatabase;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How long leases last in the tests.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -136,6 +142,18 @@ pub(crate) async fn status(store: &PostgresStore, number: u128) -> Status {
 /// How many entries a run has.
 pub(crate) async fn entries(store: &PostgresStore, number: u128) -> usize {
     store.load(run_id(number)).await.expect("runs can be read").expect("the run is there").journal.len()
+}
+
+/// Has another client of the database do something that ends with a `pg_sleep`; it sleeps when this returns.
+pub(crate) async fn beside(database: &TestDatabase, sql: String) -> JoinHandle<io::Result<Output>> {
+    let url = database.url().to_owned();
+    let client = spawn_blocking(move || Command::new("psql").args([url, "-qc".to_owned(), sql]).output());
+    let sleeping =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    while database.query(sleeping).trim() != "1" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client
 }
 
 pub(crate) fn is_lease_lost<T>(answer: &Result<T, StoreError>) -> bool {

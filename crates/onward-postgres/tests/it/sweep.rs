@@ -82,15 +82,9 @@ async fn names_of_events_go_with_their_last_event() {
 async fn no_event_is_lost_whose_name_is_swept_as_it_comes() {
     let one = TestStore::open().await;
     one.send_events(vec![event("old".to_owned(), "order/1")], at(2)).await.unwrap();
-    let url = one.database.url().to_owned();
     // A sweep that takes its time before it commits.
     let sql = "BEGIN; DELETE FROM onward_events; DELETE FROM onward_event_names; SELECT pg_sleep(1); COMMIT";
-    let sweeps =
-        tokio::task::spawn_blocking(move || std::process::Command::new("psql").args([&url, "-qc", sql]).output());
-    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    while one.database.query(sleeps).trim() != "1" {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let sweeps = beside(&one.database, sql.to_owned()).await;
     one.send_events(vec![event("new".to_owned(), "order/1")], at(3)).await.unwrap();
     sweeps.await.unwrap().unwrap();
     assert_eq!(one.database.query("SELECT id FROM onward_events").trim(), "new");
