@@ -11,7 +11,7 @@ use std::{
 use onward_core::{
     RunId,
     run::Outcome,
-    store::Watched,
+    store::{Lease, Watched},
     stream::{Frame, Place},
 };
 use parking_lot::Mutex;
@@ -28,6 +28,20 @@ pub trait Attached: Send + Sync {
     fn nudge(&self);
     /// The run was ended by somebody else, or its lease is lost: stop.
     fn cancel(&self);
+    /// Tells whether the execution waits for something that will never move it on: neither for user code, nor for a
+    /// timer that is set, a fact, or an acknowledgement. Such an execution is a bug of this project.
+    fn hung(&self) -> Option<Hung>;
+}
+
+/// An execution that waits for something that will never move it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hung {
+    /// The lease under which it executes its run.
+    pub lease: Lease,
+    /// How often it has been polled: one that was polled since does not hang.
+    pub polls: u64,
+    /// What it waits for, in words for a log.
+    pub waits_for: &'static str,
 }
 
 /// What those share who watch a run and have not been told yet.
@@ -260,6 +274,16 @@ impl Hub {
                 each.cancel();
             }
         }
+    }
+
+    /// The executions that wait for something that will never move them on.
+    pub(crate) fn hung(&self) -> Vec<Hung> {
+        let mut hung = Vec::new();
+        for shard in &self.shards {
+            let attached: Vec<_> = shard.lock().attached.values().map(|(_, each)| Arc::clone(each)).collect();
+            hung.extend(attached.iter().filter_map(|each| each.hung()));
+        }
+        hung
     }
 
     /// Whether a run's execution can be reached.

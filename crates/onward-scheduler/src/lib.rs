@@ -13,7 +13,7 @@ mod tasks;
 
 pub use crate::{
     clock::SystemClock,
-    hub::{AttachGuard, Attached, Hub, Reading, Watch},
+    hub::{AttachGuard, Attached, Hub, Hung, Reading, Watch},
     live::Seen,
     parking::{Parking, ParkingLimits, Permit},
     reader::{Read, Reader},

@@ -8,6 +8,7 @@ mod elsewhere;
 mod release;
 mod stats;
 mod upkeep;
+mod watchdog;
 
 pub use self::{
     config::{Config, InvalidConfig, Upkeep},
@@ -192,6 +193,19 @@ impl Scheduler {
         self.node().is_some() && !self.lease_left().is_zero()
     }
 
+    /// Whether other processes may write to the store, too.
+    pub const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Whether this process is that node and its lease is good, by a stopwatch that is read now: whether what it does as
+    /// that node is done by nobody else.
+    ///
+    /// In a store of one process nobody else can have the node's runs, however late its lease is renewed.
+    pub fn holds_lease(&self, node: NodeId) -> bool {
+        self.node() == Some(node) && (!self.is_shared || !self.lease_left().is_zero())
+    }
+
     /// The node that this process is: from [`join`](Self::join) until it leaves, but for the time between losing its
     /// lease and joining anew.
     pub fn node(&self) -> Option<NodeId> {
@@ -207,6 +221,7 @@ impl Scheduler {
         self.tasks.spawn("claims", self.loops.track_future(Arc::clone(self).claims(resume)));
         self.tasks.spawn("sweep", self.loops.track_future(Arc::clone(self).sweep()));
         self.tasks.spawn_beside("heartbeat", Arc::clone(self).heartbeat());
+        self.tasks.spawn_beside("watchdog", Arc::clone(self).watch_executions());
         if self.is_shared {
             self.tasks.spawn_beside("news", Arc::clone(self).news());
             self.tasks.spawn_beside("look", Arc::clone(self).looks());

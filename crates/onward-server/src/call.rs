@@ -136,7 +136,7 @@ impl<T: Into<String>> From<T> for NoAnswer {
     }
 }
 
-async fn ask(live: &Live, call: Call) -> Result<Reply, NoAnswer> {
+async fn ask(live: &Arc<Live>, call: Call) -> Result<Reply, NoAnswer> {
     let wire = match &live.origin.target {
         Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
         Target::Function { id, url, event } => {
@@ -152,6 +152,9 @@ async fn ask(live: &Live, call: Call) -> Result<Reply, NoAnswer> {
         "the engine may not call the endpoint"
     })?;
     let _place = live.shared.caller.place(&url.origin().ascii_serialization()).await;
+    if !live.may_call() {
+        std::future::pending::<()>().await; // the run is over here, and with it this call
+    }
     let time = live.shared.options.reentry_timeout;
     let answered = tokio::time::timeout(time, send(live, wire, url));
     answered.await.unwrap_or_else(|_| Err("the endpoint took too long to answer".into()))

@@ -5,6 +5,7 @@
 //! follows from it happens when that is durable.
 
 mod drive;
+mod driver;
 mod news;
 mod registry;
 mod stream;
@@ -28,10 +29,12 @@ use onward_core::{
     stream::Tail,
 };
 use onward_protocol::sse::Content;
+use onward_scheduler::{Attached, Hung};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::driver::Driver;
 use crate::{
     plan::{Plan, Unit},
     record::{Origin, Target},
@@ -46,8 +49,7 @@ pub(crate) struct Live {
     pub(crate) endpoint: EndpointId,
     pub(crate) origin: Origin,
     state: Mutex<State>,
-    /// Something has changed: the driver looks again.
-    wake: Notify,
+    driver: Driver,
     /// A stream of the endpoint's output has ended, or told of its end.
     teed: Notify,
     /// How many of the writes that were submitted are durable.
@@ -179,7 +181,7 @@ impl Live {
             endpoint,
             origin,
             state: Mutex::new(state),
-            wake: Notify::new(),
+            driver: Driver::default(),
             teed: Notify::new(),
             durable: watch::Sender::new(0),
             over: CancellationToken::new(),
@@ -200,13 +202,20 @@ impl Live {
 /// What the hub reaches.
 struct Handle(Arc<Live>);
 
-impl onward_scheduler::Attached for Handle {
+impl Attached for Handle {
     fn nudge(&self) {
         self.0.state.lock().nudged = true;
-        self.0.wake.notify_one();
+        self.0.driver.wake();
     }
 
     fn cancel(&self) {
         self.0.lose();
+    }
+
+    fn hung(&self) -> Option<Hung> {
+        let live = &self.0;
+        let (until, polls) = live.driver.resting()?;
+        let waits_for = live.missed(until)?;
+        Some(Hung { lease: live.lease, polls, waits_for })
     }
 }

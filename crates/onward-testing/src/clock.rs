@@ -1,6 +1,7 @@
 //! A clock that stands still until it is turned.
 
 mod drive;
+mod leaping;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use std::{
 use onward_core::{BoxFuture, Clock, Timestamp};
 
 pub(crate) use self::drive::{drive_until, settle};
+pub use self::leaping::LeapingClock;
 
 /// A [`Clock`] that a test turns: a wait of 24 hours takes as long as the work at its end.
 ///

@@ -3,6 +3,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | test a wait of 24 hours in milliseconds | [`ManualClock`] and [`ManualClock::drive`] |
+//! | see whether a decision reads the clock twice | [`LeapingClock`] |
 //! | run an app without a file or a server | [`MemoryStore`] |
 //! | see what happens when a write fails or its answer never comes | [`FaultyStore`] |
 //! | kill an app at each of its writes in turn and check that nothing was lost or done twice | [`crash_everywhere`] |
@@ -21,7 +22,7 @@ pub mod memory;
 pub mod postgres;
 
 pub use crate::{
-    clock::ManualClock,
+    clock::{LeapingClock, ManualClock},
     crash::{Report, World, crash_everywhere},
     faults::{Call, Fault, FaultyStore},
     memory::MemoryStore,

@@ -2,9 +2,11 @@
 
 mod deliver;
 mod drive;
+mod driver;
 pub(crate) mod stream;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transact;
+pub(crate) use self::driver::Rest;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::transact::{Answer, Transacting, Undone};
 
@@ -26,11 +28,11 @@ use onward_core::{
     stream::Frame,
     waiter::{Delivery, Waiter},
 };
-use onward_scheduler::{AttachGuard, Attached};
+use onward_scheduler::{AttachGuard, Attached, Hung};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::stream::StreamState;
+use self::{driver::Driver, stream::StreamState};
 use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
@@ -39,8 +41,16 @@ type Ack = BoxFuture<'static, Result<Checkpointed, StoreError>>;
 /// A checkpoint under way: which step it tells the end of, and what it streams.
 struct Written {
     ack: Ack,
+    /// Whether the driver has polled the acknowledgement, which then wakes it.
+    is_polled: bool,
     key: Option<StepKey>,
     frames: Vec<Frame>,
+}
+
+impl Written {
+    const fn new(ack: Ack, key: Option<StepKey>, frames: Vec<Frame>) -> Self {
+        Self { ack, is_polled: false, key, frames }
+    }
 }
 
 /// One execution of a handler.
@@ -62,7 +72,7 @@ struct State {
     lease: Option<Lease>,
     attached: Option<AttachGuard>,
     wakers: BTreeMap<StepKey, Waker>,
-    driver: Option<Waker>,
+    driver: Driver,
     acks: VecDeque<Written>,
     stream: StreamState,
     /// Steps whose waiter or delivery goes with the next checkpoint.
@@ -87,6 +97,8 @@ struct State {
 pub(crate) enum Halt {
     /// Somebody else ended the run, or has its lease.
     LeaseLost,
+    /// The node's lease has run out by its own stopwatch: the run may be another's already, so no user code begins.
+    LeaseExpired,
     /// The store could not write a checkpoint.
     Store(StoreError),
 }
@@ -101,6 +113,7 @@ impl Halt {
 }
 
 /// What an execution is waiting for, once its handler is pending.
+#[derive(Default)]
 pub(crate) struct Standing {
     /// Waits for time or facts, and for nothing else.
     pub(crate) quiescent: bool,
@@ -110,6 +123,16 @@ pub(crate) struct Standing {
     pub(crate) asynchronous: bool,
     /// When time moves it next.
     pub(crate) next_wake: Option<Timestamp>,
+}
+
+/// What time, and the order of the journal, have brought to an execution.
+pub(crate) struct Advanced {
+    /// Time has ended a wait, or made a retry ready.
+    pub(crate) fired: bool,
+    /// What is next on its way to the handler.
+    pub(crate) offer: Offer,
+    /// How the execution stands after both.
+    pub(crate) standing: Standing,
 }
 
 impl std::fmt::Debug for Context {
@@ -210,7 +233,9 @@ impl Context {
             let text = "the handler has returned: the body of its response cannot take steps";
             return Err(StepError::new(ErrorKind::Invalid, text, false));
         }
-        Ok(state.machine.request(name, kind, steps_max)?)
+        let requested = state.machine.request(name, kind, steps_max)?;
+        state.driver.wake_if_resting();
+        Ok(requested)
     }
 
     /// The handler has returned.
@@ -308,9 +333,8 @@ impl Context {
 
     /// The next attempt of a step, once its time has come.
     pub(crate) fn poll_retry(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<onward_core::Attempt> {
-        let now = self.now();
         let mut state = self.state.lock();
-        match state.machine.begin_retry(key, now) {
+        match state.machine.begin_retry(key) {
             Some(attempt) => Poll::Ready(attempt),
             None => {
                 state.wait_for(key, cx);
@@ -365,7 +389,8 @@ impl Context {
     fn send(&self, state: &mut State, checkpoint: Checkpoint, key: Option<StepKey>) {
         let frames = checkpoint.frames.clone();
         let ack = self.shared.store.checkpoint(checkpoint);
-        state.acks.push_back(Written { ack, key, frames });
+        state.acks.push_back(Written::new(ack, key, frames));
+        state.driver.wake_if_resting();
     }
 
     /// The run's lease; a run that nobody knows of gets its first one here.
@@ -406,17 +431,20 @@ impl Attached for Context {
     fn nudge(&self) {
         let mut state = self.state.lock();
         state.nudged = true;
-        if let Some(driver) = &state.driver {
-            driver.wake_by_ref();
-        }
+        state.driver.wake();
     }
 
     fn cancel(&self) {
         let mut state = self.state.lock();
         state.halted = Some(Halt::LeaseLost);
-        if let Some(driver) = &state.driver {
-            driver.wake_by_ref();
-        }
+        state.driver.wake();
+    }
+
+    fn hung(&self) -> Option<Hung> {
+        let state = self.state.lock();
+        let (rest, polls) = state.driver.resting()?;
+        let waits_for = state.missed(rest, self.timeout_at)?;
+        Some(Hung { lease: state.lease?, polls, waits_for })
     }
 }
 

@@ -13,7 +13,7 @@ use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter:
 
 use crate::{
     StepError,
-    context::{Context, Halt, Standing, stream},
+    context::{Advanced, Context, Halt, Rest, Standing, stream},
     error::BoxError,
 };
 
@@ -57,8 +57,7 @@ where
     F: Future<Output = Result<T, BoxError>>,
 {
     pub(crate) fn new(context: Arc<Context>, handler: F) -> Self {
-        let standing = Standing { quiescent: false, nudged: false, asynchronous: false, next_wake: None };
-        let handler = Box::pin(handler);
+        let (handler, standing) = (Box::pin(handler), Standing::default());
         Self { context, handler, timer: None, deliveries: None, stall: None, standing, detaches: true }
     }
 
@@ -84,22 +83,28 @@ where
 
     /// Drives the handler as far as it goes. Cancel-safe: it may be called again from another task.
     pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended<T>> {
-        self.poll_outside(cx);
+        self.context.begin_poll();
+        let now = self.context.now();
+        self.poll_outside(now, cx);
         self.context.poll_acks(cx);
-        self.context.fire(cx);
-        self.context.offer(cx);
+        self.context.advance(now, cx);
         loop {
             if let Some(halt) = self.context.halted() {
                 return Poll::Ready(Ended::Halted(halt));
+            }
+            if !self.context.may_execute() {
+                return Poll::Ready(Ended::Halted(Halt::LeaseExpired));
             }
             if let Some(ended) = self.poll_handler(cx) {
                 return Poll::Ready(ended);
             }
             self.context.write_frames();
-            let progress = self.poll_outside(cx) | self.context.poll_acks(cx) | self.context.fire(cx);
-            let offer = self.context.offer(cx);
-            self.standing = self.context.standing(cx);
-            if self.timed_out() {
+            // The only reading of the clock until the handler is polled again: every decision below is by it.
+            let now = self.context.now();
+            let progress = self.poll_outside(now, cx) | self.context.poll_acks(cx);
+            let Advanced { fired, offer, standing } = self.context.advance(now, cx);
+            self.standing = standing;
+            if self.context.timeout_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(Ended::TimedOut);
             }
             let stalled = offer == Offer::Unrequested && self.poll_stall(cx);
@@ -107,13 +112,19 @@ where
                 self.stall = None;
             }
             let nudged = self.standing.nudged && self.deliveries.is_none();
-            if progress || stalled || nudged || matches!(offer, Offer::Step(_)) || self.poll_timer(cx) {
+            let progress = progress || fired || stalled || nudged;
+            if progress || matches!(offer, Offer::Step(_)) || self.poll_timer(cx) {
                 continue;
             }
-            return match self.context.halted() {
-                Some(halt) => Poll::Ready(Ended::Halted(halt)),
-                None => Poll::Pending,
-            };
+            if let Some(halt) = self.context.halted() {
+                return Poll::Ready(Ended::Halted(halt));
+            }
+            self.context.rest(Rest {
+                timer: self.timer.as_ref().map(|(at, _)| *at),
+                reads: self.deliveries.is_some(),
+                stalls: self.stall.is_some(),
+            });
+            return Poll::Pending;
         }
     }
 
@@ -131,10 +142,10 @@ where
     }
 
     /// Fetches deliveries where there may be some. Whether any reached a step.
-    fn poll_outside(&mut self, cx: &mut TaskContext<'_>) -> bool {
+    fn poll_outside(&mut self, now: Timestamp, cx: &mut TaskContext<'_>) -> bool {
         if self.deliveries.is_none() && self.context.take_nudge() {
             let fetch = self.context.shared.store.deliveries(self.context.run_id);
-            self.deliveries = Some((self.context.now(), fetch));
+            self.deliveries = Some((now, fetch));
         }
         let Some((begun, fetch)) = &mut self.deliveries else { return false };
         let Poll::Ready(answer) = fetch.as_mut().poll(cx) else { return false };
@@ -145,7 +156,7 @@ where
                 self.context.fetched(begun);
                 self.context.take_deliveries(deliveries)
             }
-            Err(error) if self.context.is_overdue() => {
+            Err(error) if self.context.is_overdue(now) => {
                 self.context.halt(Halt::Store(error));
                 false
             }
@@ -171,10 +182,6 @@ where
             self.timer = None;
         }
         ready
-    }
-
-    fn timed_out(&self) -> bool {
-        self.context.timeout_at.is_some_and(|at| at <= self.context.now())
     }
 
     /// Waits a moment for a handler to ask for what the journal has next. Whether the moment has passed.

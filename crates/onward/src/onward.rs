@@ -353,9 +353,13 @@ impl Onward {
         !self.0.is_draining() && self.0.scheduler.is_ready()
     }
 
-    /// How many runs are parked in memory, and how many executions are under way or parked.
+    /// How many runs are parked in memory, how many executions are under way or parked, and how many hung.
     pub fn load(&self) -> Load {
-        Load { parked: self.0.parking.parked_len(), executing: self.0.hub.attached_len() }
+        Load {
+            parked: self.0.parking.parked_len(),
+            executing: self.0.hub.attached_len(),
+            hung: self.0.scheduler.stats().hung,
+        }
     }
 
     /// The SQLite store behind the app, where it is one: to make tables of your own for
@@ -388,13 +392,16 @@ impl Onward {
     }
 }
 
-/// How much of an app is in memory.
+/// How much of an app is in memory, and whether its executions move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     /// Runs that wait and keep their handler.
     pub parked: usize,
     /// Executions of handlers, parked ones included.
     pub executing: usize,
+    /// Executions since the app was opened that waited for nothing that could come, and whose runs were given back.
+    /// Each is a bug of this project: alert where it is not zero, and report it.
+    pub hung: u64,
 }
 
 /// Resumes runs by calling their handlers in this process.

@@ -14,12 +14,12 @@ use onward_core::{
     store::Lease,
     stream::{Place, Tail},
 };
-use onward_scheduler::Attached;
+use onward_scheduler::{Attached, Hung};
 use tokio::sync::oneshot;
 
 use crate::{
     Step, StepError,
-    context::{Context, stream::StreamState},
+    context::{Context, Halt, stream::StreamState},
     error::{BoxError, ErrorKind},
     execution::{Ended, Execution},
     onward::Shared,
@@ -61,6 +61,10 @@ impl Attached for Reading {
         if let Some(execution) = self.execution.get() {
             execution.cancel();
         }
+    }
+
+    fn hung(&self) -> Option<Hung> {
+        None // it waits for the store
     }
 }
 
@@ -113,6 +117,9 @@ async fn read_all(shared: &Shared, run_id: RunId, last: Place) -> Result<Tail, S
 }
 
 async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecord, entries: usize) {
+    if !context.may_execute() {
+        return conclude(&context, Left::Halted(Halt::LeaseExpired)).await;
+    }
     let Some(call) = context.endpoint.call() else { return context.detach() };
     let mut request = record.to_request();
     if !restore(&context, record, request.extensions_mut()) {

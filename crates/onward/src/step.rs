@@ -33,7 +33,10 @@ use onward_core::{
     step::{StepId, StepKind},
 };
 
-use crate::{StepError, context::Context};
+use crate::{
+    StepError,
+    context::{Context, Halt},
+};
 
 /// The future inside a step's builder.
 type StepFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StepError>> + Send + 'a>>;
@@ -100,12 +103,20 @@ impl Asked {
     }
 
     /// The attempt to make, once its time has come; `None` where there is none to make any more.
+    ///
+    /// It is given only while the node's lease is good. Past it, the execution ends and the future stays pending: the
+    /// step may be run by another node already, and what this one did would be done twice.
     async fn attempt(&self) -> Option<Attempt> {
-        match self.next {
-            Next::Attempt(attempt) => Some(attempt),
-            Next::AttemptAt(..) => Some(poll_fn(|cx| self.context.poll_retry(self.key, cx)).await),
-            Next::Waiting | Next::Recorded => None,
+        let attempt = match self.next {
+            Next::Attempt(attempt) => attempt,
+            Next::AttemptAt(..) => poll_fn(|cx| self.context.poll_retry(self.key, cx)).await,
+            Next::Waiting | Next::Recorded => return None,
+        };
+        if !self.context.may_execute() {
+            self.context.halt(Halt::LeaseExpired);
+            std::future::pending::<()>().await;
         }
+        Some(attempt)
     }
 
     /// The step's outcome, once it is there and it is its turn.

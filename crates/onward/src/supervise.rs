@@ -255,6 +255,11 @@ pub(crate) async fn conclude(context: &Arc<Context>, left: Left) {
             Err(error) => halted(context, &error),
         },
         Left::Suspended | Left::Halted(Halt::LeaseLost) => {}
+        Left::Halted(Halt::LeaseExpired) => {
+            tracing::warn!(run_id = %context.run_id, "execution ended: the node's lease has run out");
+            // Where the lease is renewed all the same, nobody else would look at the run.
+            context.shared.recover(context);
+        }
         Left::Halted(Halt::Store(error)) => halted(context, &error),
     }
     context.detach();

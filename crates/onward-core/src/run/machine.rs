@@ -299,17 +299,13 @@ impl Machine {
         (entry, retry_at)
     }
 
-    /// The attempt that may start now, if the step's time has come.
-    pub fn begin_retry(&mut self, key: StepKey, now: Timestamp) -> Option<Attempt> {
-        let step = self.steps.get_mut(&key)?;
-        match step.state {
-            State::Retrying { attempt, at } if at <= now => {
-                self.deactivate(key);
-                if let Some(step) = self.steps.get_mut(&key) {
-                    step.state = State::Ready { attempt };
-                }
-                Some(attempt)
-            }
+    /// Returns the attempt that may start, once [`Machine::retries_due`] has found that its time has come.
+    ///
+    /// It takes no time of its own: two readings of a clock for one retry could disagree about whether it is due, and
+    /// the step would then wait for a time that has passed.
+    pub fn begin_retry(&self, key: StepKey) -> Option<Attempt> {
+        match self.steps.get(&key)?.state {
+            State::Ready { attempt } => Some(attempt),
             _ => None,
         }
     }
@@ -323,22 +319,31 @@ impl Machine {
         due.collect()
     }
 
-    /// The steps to be tried again whose time has come: each is told once, to be woken. The handler may take its time
-    /// to poll it; time has nothing more to bring to it.
+    /// Makes the retries ready whose time has come, and returns their steps, to be woken. Each is returned once: the
+    /// handler may take its time to poll the step, and time has nothing more to bring to it.
     pub fn retries_due(&mut self, now: Timestamp) -> Vec<StepKey> {
-        let retries = self.past(now).map(|(_, key)| key);
-        let due: Vec<_> = retries
-            .filter(|key| self.steps.get(key).is_some_and(|step| matches!(step.state, State::Retrying { .. })))
-            .collect();
-        for key in &due {
+        let retries = self.past(now).filter_map(|(_, key)| match self.steps.get(&key)?.state {
+            State::Retrying { attempt, .. } => Some((key, attempt)),
+            _ => None,
+        });
+        let due: Vec<_> = retries.collect();
+        for (key, attempt) in &due {
             self.deactivate(*key);
+            if let Some(step) = self.steps.get_mut(key) {
+                step.state = State::Ready { attempt: *attempt };
+            }
         }
-        due
+        due.into_iter().map(|(key, _)| key).collect()
     }
 
     /// When the next wait or retry is due; `None` where only a fact from outside can move the run.
     pub fn next_wake(&self) -> Option<Timestamp> {
         self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The earliest deadline after `now`: when to look again, once all that was due at `now` has been seen to.
+    pub fn next_wake_after(&self, now: Timestamp) -> Option<Timestamp> {
+        self.deadlines.iter().map(|(at, _)| *at).find(|at| *at > now)
     }
 
     /// How many steps wait for time or a fact: of those that the handler has asked for, or, before it has asked for

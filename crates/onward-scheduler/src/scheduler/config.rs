@@ -49,6 +49,9 @@ pub struct Config {
     pub look_min: Duration,
     /// The longest time between two such looks: how late somebody hears of the end of a run if notifications are lost.
     pub look_max: Duration,
+    /// How long an execution may wait for nothing that can come before its run is given back; found at most as long
+    /// again after that.
+    pub hung_after: Duration,
     /// By which time the lease, the sweep and the poll go.
     pub upkeep: Upkeep,
 }
@@ -66,6 +69,7 @@ impl Default for Config {
             poll_max: Duration::from_secs(5),
             look_min: Duration::from_millis(50),
             look_max: Duration::from_secs(1),
+            hung_after: Duration::from_secs(5),
             upkeep: Upkeep::default(),
         }
     }
@@ -88,6 +92,7 @@ impl Config {
             (self.sweep_every.is_zero(), "sweep_every must not be zero"),
             (self.sweep_batch == 0, "sweep_batch must not be zero"),
             (self.poll_max.is_zero(), "poll_max must not be zero"),
+            (self.hung_after.is_zero(), "hung_after must not be zero"),
             (self.look_min.is_zero(), "look_min must not be zero"),
             (self.look_max < self.look_min, "look_max must not be less than look_min"),
         ] {

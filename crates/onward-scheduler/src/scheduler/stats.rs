@@ -1,11 +1,11 @@
-//! Figures of what was claimed, and how late.
+//! Figures of what was claimed, how late, and of what hung.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// How claims have gone so far.
+/// How claims and executions have gone so far.
 ///
 /// Lateness is that of the longest due run of each claim whose due time was known beforehand: from that time to when
 /// the store has handed the run out. What was woken by a fact from outside is due at once and does not count.
@@ -15,6 +15,8 @@ pub struct Stats {
     pub claimed: u64,
     /// Claims that the store refused or could not answer.
     pub failures: u64,
+    /// Executions that hung and whose runs were given back: each is a bug of this project.
+    pub hung: u64,
     /// The greatest lateness, in whole microseconds.
     pub lateness_max: Duration,
     /// The mean lateness, in whole microseconds.
@@ -25,6 +27,7 @@ pub struct Stats {
 pub(super) struct Meter {
     claimed: AtomicU64,
     failures: AtomicU64,
+    hung: AtomicU64,
     late: AtomicU64,
     late_micros: AtomicU64,
     late_micros_max: AtomicU64,
@@ -39,6 +42,10 @@ impl Meter {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn hung(&self) {
+        self.hung.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn late(&self, by: Duration) {
         let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
         self.late.fetch_add(1, Ordering::Relaxed);
@@ -51,6 +58,7 @@ impl Meter {
         Stats {
             claimed: self.claimed.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            hung: self.hung.load(Ordering::Relaxed),
             lateness_max: Duration::from_micros(self.late_micros_max.load(Ordering::Relaxed)),
             lateness_mean: Duration::from_micros(self.late_micros.load(Ordering::Relaxed) / late),
         }

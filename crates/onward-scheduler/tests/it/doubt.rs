@@ -7,7 +7,7 @@ use onward_core::{
     run::Status,
     store::{Lease, Woken},
 };
-use onward_scheduler::Attached;
+use onward_scheduler::{Attached, Hung};
 
 use crate::support::{Node, pass, quiet, run, secs};
 
@@ -16,6 +16,10 @@ struct Execution;
 impl Attached for Execution {
     fn nudge(&self) {}
     fn cancel(&self) {}
+
+    fn hung(&self) -> Option<Hung> {
+        None
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use onward_core::run::{Outcome, Status};
-use onward_scheduler::{Attached, Hub};
+use onward_scheduler::{Attached, Hub, Hung};
 
 use crate::support::{Told, run};
 
@@ -118,6 +118,10 @@ impl Attached for Curious {
 
     fn cancel(&self) {
         self.ask();
+    }
+
+    fn hung(&self) -> Option<Hung> {
+        None
     }
 }
 

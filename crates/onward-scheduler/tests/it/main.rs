@@ -16,3 +16,4 @@ mod release;
 mod shutdown;
 mod sweep;
 mod tasks;
+mod watchdog;

@@ -20,7 +20,7 @@ use onward_core::{
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
-use onward_scheduler::{Attached, Config, Hub, Resume, Scheduler, TaskSet};
+use onward_scheduler::{Attached, Config, Hub, Hung, Resume, Scheduler, TaskSet};
 use onward_testing::MemoryStore;
 use parking_lot::Mutex;
 use tokio::{
@@ -367,6 +367,10 @@ impl Attached for Told {
 
     fn cancel(&self) {
         self.cancels.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn hung(&self) -> Option<Hung> {
+        None
     }
 }
 

@@ -28,9 +28,11 @@ pub(super) async fn health(State(shared): Engine) -> Response {
 
 /// `GET /metrics`: figures for Prometheus.
 pub(super) async fn metrics(State(shared): Engine) -> Response {
-    shared
-        .metrics
-        .measured(&Levels { live_runs: shared.live.len(), streams_open: Arc::strong_count(&shared.streams_open) - 1 });
+    shared.metrics.measured(&Levels {
+        live_runs: shared.live.len(),
+        streams_open: Arc::strong_count(&shared.streams_open) - 1,
+        executions_hung: shared.scheduler.stats().hung,
+    });
     let mut response = Response::new(Body::from(shared.metrics.render()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
     response

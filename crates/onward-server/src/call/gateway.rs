@@ -58,7 +58,7 @@ struct Answered {
 }
 
 /// Calls a URL: any answer counts.
-async fn fetch(live: &Live, request: &str) -> Result<Value, Gateway> {
+async fn fetch(live: &Arc<Live>, request: &str) -> Result<Value, Gateway> {
     let request: FetchRequest =
         serde_json::from_str(request).map_err(|_| Gateway::final_("the request cannot be read"))?;
     let body = request.body.unwrap_or_default();
@@ -68,7 +68,7 @@ async fn fetch(live: &Live, request: &str) -> Result<Value, Gateway> {
 }
 
 /// Asks a model: an answer that is no success is an error.
-async fn ask_model(live: &Live, request: &str) -> Result<Value, Gateway> {
+async fn ask_model(live: &Arc<Live>, request: &str) -> Result<Value, Gateway> {
     let request: AiRequest =
         serde_json::from_str(request).map_err(|_| Gateway::final_("the request cannot be read"))?;
     let mut headers = request.headers;
@@ -102,7 +102,7 @@ async fn ask_model(live: &Live, request: &str) -> Result<Value, Gateway> {
 }
 
 async fn send(
-    live: &Live,
+    live: &Arc<Live>,
     method: &str,
     url: &str,
     headers: &BTreeMap<String, String>,
@@ -125,6 +125,9 @@ async fn send(
         request = request.body(body);
     }
     let _place = caller.place(&origin).await;
+    if !live.may_call() {
+        std::future::pending::<()>().await; // the run is over here, and with it this request
+    }
     let mut response = request.send().await.map_err(|error| {
         if error.is_builder() {
             Gateway::final_("a header is not one")

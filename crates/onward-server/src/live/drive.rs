@@ -71,7 +71,8 @@ impl Live {
     async fn drive_on(self: &Arc<Self>) -> Result<(), NotWritten> {
         let mut permit = None;
         while !self.over.is_cancelled() {
-            let woken = self.wake.notified();
+            self.driver.begin_turn();
+            // The only reading of the clock until the driver looks again: every decision below is by it.
             let now = self.shared.clock.now();
             self.take_facts(now).await?;
             match self.decide(now) {
@@ -92,8 +93,9 @@ impl Live {
                             break; // as many wait in memory as may
                         }
                     }
+                    self.driver.rest(until);
                     tokio::select! {
-                        () = woken => {}
+                        () = self.driver.woken() => {}
                         () = self.shared.clock.sleep_until(until) => {}
                         () = self.over.cancelled() => {}
                         () = self.shared.tasks.shutdown_token().cancelled(), if !self.shared.is_draining() => {}
@@ -187,6 +189,38 @@ impl Live {
         }
     }
 
+    /// What a driver that sleeps until a time has missed, if anything: nothing that it waits for will move the run on.
+    pub(super) fn missed(&self, until: Timestamp) -> Option<&'static str> {
+        let state = self.state.lock();
+        if state.is_elsewhere() || state.outcome.is_some() || !self.is_durable(&state) || self.shared.is_draining() {
+            return None;
+        }
+        if state.nudged {
+            return Some("deliveries that nobody reads");
+        }
+        let wake_at = if state.plan.in_first_request() {
+            Some(state.heard.after(self.shared.options.first_request_lease))
+        } else {
+            state.plan.wake_at()
+        };
+        (wake_at? < until).then_some("a time for which no timer is set")
+    }
+
+    /// Whether the endpoint, or a URL of a step, may be called: the node has its lease by its own stopwatch, read now.
+    /// Where it has not, the run is given back: another node may have called already.
+    ///
+    /// A process that is stopped between this and the first byte of the request calls late all the same.
+    pub(crate) fn may_call(self: &Arc<Self>) -> bool {
+        let scheduler = &self.shared.scheduler;
+        if !scheduler.is_shared() || scheduler.holds_lease(self.lease.node) {
+            return true;
+        }
+        tracing::warn!(run_id = %self.run_id, "call dropped: the node's lease has run out");
+        self.lose();
+        scheduler.release(self.lease, std::time::Duration::ZERO);
+        false
+    }
+
     fn call(self: &Arc<Self>, call: Call) {
         let live = Arc::clone(self);
         self.shared.tasks.spawn("re-entry", async move { call::make(live, call).await });
@@ -241,7 +275,7 @@ impl Live {
         let mut state = self.state.lock();
         let told = state.plan.fail_request(key, attempt, failure, self.shared.clock.now(), draw());
         drop(self.submit(&mut state, Write::of(told)));
-        self.wake.notify_one();
+        self.driver.wake();
     }
 }
 

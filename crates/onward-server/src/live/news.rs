@@ -77,7 +77,7 @@ impl Live {
             self.take_report(&mut state, None, ops)
         };
         let receipt = receipt?;
-        self.wake.notify_one();
+        self.driver.wake();
         receipt.durable().await?;
         // Why: what the report repeats may have been submitted by another, and not be durable yet.
         Ok(self.all_durable().await?)
@@ -216,7 +216,7 @@ impl Live {
         let frames = state.frames_after(call.unit, begun, &told, then != Then::Keep);
         drop(self.submit(&mut state, Write { start: None, told, frames, then }));
         drop(state);
-        self.wake.notify_one();
+        self.driver.wake();
     }
 
     /// Says what has become of steps.

@@ -64,7 +64,7 @@ impl Live {
         }
         drop(state);
         self.teed.notify_waiters();
-        self.wake.notify_one();
+        self.driver.wake();
     }
 
     /// Takes chunks that came together. `outside`: how many chunks this stream has had that belong to no step.

@@ -121,7 +121,7 @@ impl Live {
                     false
                 }
             };
-            live.wake.notify_one();
+            live.driver.wake();
             // Who no longer waits need not be told.
             let _ = tell.send(durable);
         });
@@ -184,7 +184,7 @@ impl Live {
     pub(super) fn lose(self: &Arc<Self>) {
         self.state.lock().is_lost = true;
         self.leave();
-        self.wake.notify_one();
+        self.driver.wake();
     }
 
     /// What moved the run has panicked: it is given back.

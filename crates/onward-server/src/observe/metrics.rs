@@ -1,6 +1,10 @@
 //! Metrics, as Prometheus scrapes them.
 
-use std::{fmt, sync::atomic::AtomicI64, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -36,6 +40,7 @@ pub struct Metrics {
     checkpoints: Family<Outcome, Counter>,
     checkpoint_seconds: Histogram,
     events_accepted: Counter,
+    executions_hung: Counter,
     live_runs: Gauge<i64, AtomicI64>,
     streams_open: Gauge<i64, AtomicI64>,
     timer_lateness: Histogram,
@@ -48,6 +53,8 @@ pub struct Levels {
     pub live_runs: usize,
     /// Streams that are being read.
     pub streams_open: usize,
+    /// Executions that hung, since the process began.
+    pub executions_hung: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +98,7 @@ impl Metrics {
             checkpoints: Family::default(),
             checkpoint_seconds: Histogram::new(CHECKPOINT_SECONDS),
             events_accepted: Counter::default(),
+            executions_hung: Counter::default(),
             live_runs: Gauge::default(),
             streams_open: Gauge::default(),
             timer_lateness: Histogram::new(CHECKPOINT_SECONDS),
@@ -114,6 +122,8 @@ impl Metrics {
         let checkpoint = self.checkpoint_seconds.clone();
         registry.register_with_unit("checkpoint", "How long checkpoints took to be on disk", seconds(), checkpoint);
         registry.register("events_accepted", "Events that were taken", self.events_accepted.clone());
+        let hung = self.executions_hung.clone();
+        registry.register("executions_hung", "Executions that hung and whose runs were given back: bugs", hung);
         registry.register("live_runs", "Runs that have not ended", self.live_runs.clone());
         registry.register("streams_open", "Streams that are being read", self.streams_open.clone());
         let late = self.timer_lateness.clone();
@@ -161,6 +171,7 @@ impl Metrics {
     pub fn measured(&self, levels: &Levels) {
         self.live_runs.set(i64::try_from(levels.live_runs).unwrap_or(i64::MAX));
         self.streams_open.set(i64::try_from(levels.streams_open).unwrap_or(i64::MAX));
+        self.executions_hung.inner().store(levels.executions_hung, Ordering::Relaxed);
     }
 
     /// All of it, as text of the type [`METRICS_TYPE`].

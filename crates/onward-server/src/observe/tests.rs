@@ -201,7 +201,7 @@ fn what_is_counted_is_rendered_for_prometheus() {
     metrics.checkpoint("stale", Duration::from_millis(2));
     metrics.events_accepted(3);
     metrics.timer(Duration::from_millis(20));
-    metrics.measured(&Levels { live_runs: 5, streams_open: 2 });
+    metrics.measured(&Levels { live_runs: 5, streams_open: 2, executions_hung: 1 });
     let text = metrics.render();
     let values = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
     let values: String = values.map(|line| line.replace(env!("CARGO_PKG_VERSION"), "VERSION") + "\n").collect();
@@ -217,6 +217,7 @@ fn what_is_counted_is_rendered_for_prometheus() {
         onward_checkpoint_seconds_sum 0.002
         onward_checkpoint_seconds_count 1
         onward_events_accepted_total 3
+        onward_executions_hung_total 1
         onward_live_runs 5
         onward_streams_open 2
         onward_timer_lateness_seconds_sum 0.02

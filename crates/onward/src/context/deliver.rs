@@ -51,8 +51,8 @@ impl Context {
     }
 
     /// Whether a wait is past its time and goes on only when deliveries have been read.
-    pub(crate) fn is_overdue(&self) -> bool {
-        self.state.lock().machine.next_wake().is_some_and(|at| at <= self.now())
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        self.state.lock().machine.next_wake().is_some_and(|at| at <= now)
     }
 
     /// Ends a wait whose time has come.

@@ -1,8 +1,8 @@
 //! What the driver of an execution asks of its context: what has become durable, what is due, how it stands, its end.
 
 use super::{
-    Ack, Arc, Checkpoint, Checkpointed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, RunId, Standing,
-    StepError, StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
+    Ack, Advanced, Arc, Checkpoint, Checkpointed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, Rest, RunId,
+    Standing, State, StepError, StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
 };
 use crate::onward::Shared;
 
@@ -15,7 +15,7 @@ impl Context {
     /// Remembers whom to wake when the run is cancelled, and tells why the execution cannot go on, if it cannot.
     pub(crate) fn poll_halted(&self, cx: &TaskContext<'_>) -> Poll<Halt> {
         let mut state = self.state.lock();
-        state.driver = Some(cx.waker().clone());
+        state.driver.register(cx);
         state.halted.take().map_or(Poll::Pending, Poll::Ready)
     }
 
@@ -30,6 +30,7 @@ impl Context {
         let mut state = self.state.lock();
         let mut progress = false;
         while let Some(under_way) = state.acks.front_mut() {
+            under_way.is_polled = true;
             let Poll::Ready(answer) = under_way.ack.as_mut().poll(cx) else { break };
             progress = true;
             let Some(Written { key, frames, .. }) = state.acks.pop_front() else { break };
@@ -56,7 +57,22 @@ impl Context {
 
     /// The execution cannot go on.
     pub(crate) fn halt(&self, halt: Halt) {
-        self.state.lock().halted = Some(halt);
+        let mut state = self.state.lock();
+        state.halted = Some(halt);
+        state.driver.wake();
+    }
+
+    /// Whether user code may begin: the node has its lease by its own stopwatch, read now.
+    ///
+    /// A process that is stopped between this and the first instruction of the user's code begins late all the same.
+    /// Nothing of that can be written, but what the code did outside is done twice.
+    pub(crate) fn may_execute(&self) -> bool {
+        let scheduler = &self.shared.scheduler;
+        if !scheduler.is_shared() {
+            return true; // nobody else can have the run
+        }
+        let node = self.state.lock().lease.map(|lease| lease.node);
+        node.or_else(|| scheduler.node()).is_some_and(|node| scheduler.holds_lease(node))
     }
 
     /// The lease under which the run is written, if the store knows the run.
@@ -68,7 +84,7 @@ impl Context {
     pub(crate) fn detach(&self) {
         let (attached, acks) = {
             let mut state = self.state.lock();
-            state.driver = None;
+            state.driver.forget();
             state.stream.end();
             (state.attached.take(), std::mem::take(&mut state.acks))
         };
@@ -84,36 +100,53 @@ impl Context {
         }
     }
 
-    /// Offers the next completed step to the handler. Whether the handler should be polled.
-    pub(crate) fn offer(&self, cx: &TaskContext<'_>) -> Offer {
-        let mut state = self.state.lock();
-        let offer = state.machine.offer();
-        if let Offer::Step(key) = offer {
-            state.wake(key, Some(cx));
-        }
-        offer
-    }
-
     /// Lets what comes after an entry that the handler no longer asks for through.
     pub(crate) fn skip(&self) {
         tracing::warn!(run_id = %self.run_id, "the journal has a step that the handler did not ask for again");
         self.state.lock().machine.skip();
     }
 
+    /// A poll of the execution begins.
+    pub(crate) fn begin_poll(&self) {
+        self.state.lock().driver.begin_poll();
+    }
+
+    /// Does what time brings by `now`, offers the next completed step to the handler, and tells how the execution then
+    /// stands.
+    ///
+    /// One lock and one reading of the clock serve all three, because two readings may disagree: what was not due by
+    /// the first would be past by the second, and neither would wake the run.
+    pub(crate) fn advance(self: &Arc<Self>, now: Timestamp, cx: &TaskContext<'_>) -> Advanced {
+        let mut state = self.state.lock();
+        state.driver.register(cx);
+        let fired = self.fire(&mut state, now, cx);
+        let offer = state.machine.offer();
+        if let Offer::Step(key) = offer {
+            state.wake(key, Some(cx));
+        }
+        let idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
+        let next_wake = [state.machine.next_wake_after(now), self.timeout_at].into_iter().flatten().min();
+        let standing = Standing {
+            quiescent: idle && state.machine.is_waiting() && !state.nudged,
+            nudged: state.nudged,
+            asynchronous: state.asynchronous && state.acks.is_empty() && state.gate.is_none(),
+            next_wake,
+        };
+        Advanced { fired, offer, standing }
+    }
+
     /// Ends the waits whose time has come. Whether there were any.
     ///
     /// What came for a wait before its time was over counts, however late the run gets to see it: so a wait for a fact
-    /// ends by time when it is known that nothing came.
-    pub(crate) fn fire(self: &Arc<Self>, cx: &TaskContext<'_>) -> bool {
-        let now = self.now();
-        let mut state = self.state.lock();
+    /// ends by time when it is known that nothing came. Until then the run is nudged to read what has come.
+    fn fire(self: &Arc<Self>, state: &mut State, now: Timestamp, cx: &TaskContext<'_>) -> bool {
         if state.machine.next_wake().is_none_or(|at| at > now) {
             return false;
         }
         let mut progress = false;
         for (key, kind, until) in state.machine.due(now) {
             if kind == StepKind::Sleep || until <= state.fetched_at {
-                self.end_wait(&mut state, key, kind, now);
+                self.end_wait(state, key, kind, now);
                 progress = true;
             } else {
                 state.nudged = true;
@@ -126,25 +159,13 @@ impl Context {
         progress
     }
 
-    /// Remembers whom to wake when something happens from outside, and tells how the execution stands.
-    pub(crate) fn standing(&self, cx: &TaskContext<'_>) -> Standing {
+    /// The handler is pending, and the driver rests. Where something came that the driver has not seen, the execution
+    /// is polled again.
+    pub(crate) fn rest(&self, rest: Rest) {
         let mut state = self.state.lock();
-        if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
-            state.driver = Some(cx.waker().clone());
-        }
-        let idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
-        // What is past its time waits for deliveries to be read, and not for time.
-        let wake = state.machine.next_wake();
-        let overdue = wake.is_some_and(|at| at <= self.now());
-        let next_wake = match (wake.filter(|_| !overdue), self.timeout_at) {
-            (Some(wake), Some(timeout)) => Some(wake.min(timeout)),
-            (wake, timeout) => wake.or(timeout),
-        };
-        Standing {
-            quiescent: idle && state.machine.is_waiting() && !state.nudged && !overdue,
-            nudged: state.nudged,
-            asynchronous: state.asynchronous && state.acks.is_empty() && state.gate.is_none(),
-            next_wake,
+        state.driver.rest(rest);
+        if state.missed(rest, self.timeout_at).is_some() {
+            state.driver.wake_if_resting();
         }
     }
 
@@ -217,6 +238,28 @@ impl Context {
     }
 }
 
+impl State {
+    /// What a resting driver has missed, if anything: nothing that the driver waits for will ever move the run on.
+    ///
+    /// A handler that waits for neither a step nor a checkpoint runs code of its own, of which nothing is known here.
+    pub(super) fn missed(&self, rest: Rest, timeout_at: Option<Timestamp>) -> Option<&'static str> {
+        if self.halted.is_some() {
+            return Some("to be told that it was ended");
+        }
+        if self.closed || self.running > 0 || self.gate.is_some() || rest.reads || rest.stalls {
+            return None;
+        }
+        if let Some(first) = self.acks.front() {
+            return (!first.is_polled).then_some("a checkpoint that nobody polls");
+        }
+        if self.nudged {
+            return Some("deliveries that nobody reads");
+        }
+        let wake = [self.machine.next_wake(), timeout_at].into_iter().flatten().min()?;
+        rest.timer.is_none_or(|timer| timer > wake).then_some("a time for which no timer is set")
+    }
+}
+
 /// Waits until a checkpoint is durable, and tells whom it concerns.
 async fn acknowledged(shared: &Shared, run_id: RunId, written: Written) -> Result<(), StoreError> {
     let done = written.ack.await?;
@@ -241,3 +284,6 @@ async fn finish_stream(
     shared.hub.publish(run_id, &frames);
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,9 +181,7 @@ impl Context {
         if let Err(error) = pushed {
             state.stream.failed.entry(step).or_insert(error);
         }
-        if let Some(driver) = &state.driver {
-            driver.wake_by_ref();
-        }
+        state.driver.wake();
         is_pushed
     }
 
@@ -249,9 +247,7 @@ impl State {
         if !self.stream.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.stream.waiting.push(cx.waker().clone());
         }
-        if let Some(driver) = &self.driver {
-            driver.wake_by_ref();
-        }
+        self.driver.wake();
     }
 
     /// Puts the frames that wait into a checkpoint.

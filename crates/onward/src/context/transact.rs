@@ -117,7 +117,7 @@ impl Context {
                     let frames = vec![state.stream.settle(place, deciding.key, FrameKind::Commit)];
                     state.stream.submitted(&frames);
                     let ack: Ack = Box::pin(std::future::ready(Ok(Checkpointed::default())));
-                    state.acks.push_back(Written { ack, key: None, frames });
+                    state.acks.push_back(Written::new(ack, None, frames));
                 }
                 Some(Next::Recorded)
             }
@@ -136,9 +136,7 @@ impl Context {
                 self.send(&mut state, checkpoint, key);
             }
         }
-        if let Some(driver) = &state.driver {
-            driver.wake_by_ref();
-        }
+        state.driver.wake();
         drop(state);
         self.ungated.notify_waiters();
         next

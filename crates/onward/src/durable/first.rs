@@ -74,8 +74,9 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
-    if shared.scheduler.node().is_none() && !shared.is_draining() {
-        // Why before the handler runs: its first step could not be written.
+    let scheduler = &shared.scheduler;
+    if !shared.is_draining() && !scheduler.node().is_some_and(|node| scheduler.holds_lease(node)) {
+        // Before the handler runs, because its first step could not be written.
         return Ok(problem(Code::StoreUnavailable));
     }
     let limit = endpoint.options.body_bytes_max;
@@ -468,7 +469,7 @@ async fn stored(context: &Arc<Context>, left: Left) -> Answer {
             (Left::Outcome(settled, Box::pin(std::future::ready(stored))), answer)
         }
         Left::Halted(Halt::Store(error)) => (Left::Halted(Halt::Store(error)), Answer::Unavailable),
-        left @ (Left::Suspended | Left::Halted(Halt::LeaseLost)) => (left, Answer::Elsewhere),
+        left @ (Left::Suspended | Left::Halted(Halt::LeaseLost | Halt::LeaseExpired)) => (left, Answer::Elsewhere),
     };
     conclude(context, left).await;
     answer

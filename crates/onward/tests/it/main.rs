@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod http;
 mod idempotency;
+mod leaping;
 mod limits;
 mod nodes;
 mod operate;

@@ -35,6 +35,11 @@ impl App {
         routes: impl FnOnce(&Onward) -> Router,
     ) -> Self {
         let onward = builder.clock(Arc::new(clock.clone())).store(store).await.unwrap();
+        Self::opened(onward, clock, routes).await
+    }
+
+    /// An app that was opened with a clock which `clock` turns.
+    pub(crate) async fn opened(onward: Onward, clock: ManualClock, routes: impl FnOnce(&Onward) -> Router) -> Self {
         let router = routes(&onward).route("/wait", onward.proxy()).route("/events", onward.events());
         let router = router.with_state(());
         onward.start().await.unwrap();

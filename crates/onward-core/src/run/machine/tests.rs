@@ -161,7 +161,7 @@ fn attempts_go_on_until_they_have_run_out() {
         let after = case.fail_attempt(key, failed(attempt), 2).unwrap();
         let Next::AttemptAt(next, due) = after.next else { panic!("{after:?}") };
         assert_eq!(next, Attempt(attempt + 1));
-        assert_eq!(case.machine.begin_retry(key, due.after(Duration::ZERO)), Some(next));
+        assert_eq!((case.machine.retries_due(due), case.machine.begin_retry(key)), (vec![key], Some(next)));
     }
     let last = case.fail_attempt(key, failed(3), 2).unwrap();
     assert_eq!(last.next, Next::Recorded);
@@ -200,11 +200,15 @@ fn an_attempt_waits_for_its_time_also_after_a_replay() {
     assert_eq!(replay.request("a", Run).next, Next::AttemptAt(Attempt(2), due));
     for mut machine in [case.machine, replay.machine] {
         assert_eq!(machine.next_wake(), Some(due));
-        assert_eq!((machine.retries_due(at(199)), machine.begin_retry(key, at(199))), (vec![], None));
+        assert_eq!((machine.retries_due(at(199)), machine.begin_retry(key)), (vec![], None));
         assert_eq!(machine.retries_due(due), [key]);
         assert_eq!(machine.next_wake(), None, "a retry that is due is told once, though nobody begins it");
-        assert_eq!(machine.begin_retry(key, at(900)), Some(Attempt(2)));
-        assert_eq!(machine.begin_retry(key, at(900)), None);
+        assert_eq!(machine.retries_due(due), []);
+        assert_eq!(
+            machine.begin_retry(key),
+            Some(Attempt(2)),
+            "a retry that was found due stays due, whatever a clock says"
+        );
     }
 }
 
@@ -213,7 +217,8 @@ fn an_attempt_that_a_crash_cut_off_is_made_again_under_its_number() {
     let mut case = Case::default();
     let key = case.ask("a", Run);
     case.fail_attempt(key, failed(1), 3);
-    assert_eq!(case.machine.begin_retry(key, Timestamp::NEVER), Some(Attempt(2)));
+    assert_eq!(case.machine.retries_due(Timestamp::NEVER), [key]);
+    assert_eq!(case.machine.begin_retry(key), Some(Attempt(2)));
     assert!(matches!(case.replay().request("a", Run).next, Next::AttemptAt(Attempt(2), _)));
     assert_eq!(Case::default().request("b", Run).next, Next::Attempt(Attempt::FIRST));
 }
@@ -241,6 +246,7 @@ fn waits_end_in_the_order_of_their_deadlines() {
     let (late, early) = (case.wait("a", Sleep, Some(30)), case.wait("b", WaitForEvent, Some(20)));
     case.wait("c", WaitForEvent, None);
     assert_eq!(case.machine.next_wake(), Some(at(20)));
+    assert_eq!([19, 20, 30].map(|now| case.machine.next_wake_after(at(now))), [Some(at(20)), Some(at(30)), None]);
     assert_eq!(case.machine.due(at(19)), []);
     assert_eq!(case.machine.due(at(30)), [(early, WaitForEvent, at(20)), (late, Sleep, at(30))]);
     assert!(case.derive(early, "null", 30) && case.derive(late, "null", 30));

@@ -1,6 +1,12 @@
 //! A node that dies, is cut off, or goes: its runs go on elsewhere, and no more with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::routing::get;
 use onward::{Step, StepError};
@@ -46,6 +52,61 @@ async fn the_runs_of_a_node_that_died_are_taken_over_within_a_second_after_its_l
         assert!(["0 1", "0 2"].contains(&text(&answer)), "{answer:?}");
         assert!(took + Duration::from_millis(500) >= LEASE && took <= LEASE + secs(1), "{took:?}");
         assert_eq!(three.get(&wait).await.body(), answer.body());
+        cluster.shutdown().await;
+    }
+}
+
+/// A process that SIGSTOP stops: time passes, and no other task of it moves meanwhile.
+#[derive(Clone, Default)]
+struct Stopped(Arc<AtomicBool>);
+
+impl Stopped {
+    async fn stop(&self, time: Duration) {
+        let mut advanced = Box::pin(tokio::time::advance(time));
+        assert!(futures_util::poll!(&mut advanced).is_pending(), "the first poll moves the time");
+        self.0.store(true, Ordering::SeqCst);
+        let moves = self.clone();
+        #[expect(clippy::disallowed_methods, reason = "it is over as soon as any other task moves")]
+        tokio::spawn(async move { moves.0.store(false, Ordering::SeqCst) });
+    }
+
+    /// Whether no other task has moved since.
+    fn just_now(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_stopped_beyond_its_lease_begins_no_user_code_before_it_notices() {
+    for (time, begins_at_once) in [(LEASE / 2, true), (LEASE + secs(1), false)] {
+        let (stopped, stops, at_once) = (Stopped::default(), Count::default(), Count::default());
+        let shared = (stopped.clone(), stops.clone(), at_once.clone());
+        let endpoint = move |_| {
+            let (stopped, stops, at_once) = shared.clone();
+            get(async move |step: Step| {
+                let stopping = step.run("stops", async || {
+                    if stops.hit() == 1 {
+                        stopped.stop(time).await;
+                    }
+                    Ok::<_, StepError>(1)
+                });
+                // It begins in the poll in which the process was stopped.
+                let next = step.run("next", async || {
+                    if stopped.just_now() {
+                        at_once.hit();
+                    }
+                    Ok::<_, StepError>(2)
+                });
+                let (one, two) = tokio::join!(biased; stopping, next);
+                Ok::<_, StepError>(format!("{} {}", one?, two?))
+            })
+        };
+        let cluster = Cluster::new(2, true, |onward, node| onward.route("/", endpoint(node))).await;
+        let [one, two] = cluster.nodes() else { panic!() };
+        let (_, wait) = begin(one, "/").await;
+        assert_eq!(text(&two.get(&wait).await), "1 2");
+        assert_eq!(at_once.get() > 0, begins_at_once);
+        assert_eq!(one.onward.load().hung + two.onward.load().hung, 0);
         cluster.shutdown().await;
     }
 }

@@ -434,9 +434,8 @@ impl Asked {
 
     async fn retry(&self) -> Attempt {
         poll_fn(|_| {
-            let mut state = self.world.state();
-            let now = state.now;
-            state.machine.begin_retry(self.key, now).map_or(Poll::Pending, Poll::Ready)
+            let state = self.world.state();
+            state.machine.begin_retry(self.key).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
