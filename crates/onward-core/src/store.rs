@@ -41,6 +41,10 @@ pub enum StoreError {
     /// another process, it is not known whether it was: what is stored tells.
     #[error("store is unavailable")]
     Unavailable(#[source] BoxError),
+    /// The store cannot be opened as it is configured: a URL, a parameter, a password, a database, a file or a schema is
+    /// wrong. Trying again changes nothing before somebody has changed that.
+    #[error("store is misconfigured")]
+    Misconfigured(#[source] BoxError),
     /// What is stored cannot be read.
     #[error("store is corrupt")]
     Corrupt(#[source] BoxError),

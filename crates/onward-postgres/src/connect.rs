@@ -10,7 +10,7 @@ use tokio_postgres::{Config, NoTls, Socket, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
-    error::unavailable,
+    error::{misconfigured, unavailable},
     options::{Options, PasswordFn},
     tls::{self, Trust},
 };
@@ -51,8 +51,9 @@ impl Connector {
     pub(crate) fn try_new(url: &str, options: &Options) -> Result<Self, StoreError> {
         let (url, trust) = trust_of(url)?;
         // Why the text is left out: it may quote the password.
-        let mut config: Config = url.parse().map_err(|_| {
-            unavailable("the URL is not one of PostgreSQL: give postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        let mut config: Config = url.parse().map_err(|_| match unknown_parameter(&url) {
+            Some(name) => misconfigured(format!("invalid store URL: unknown parameter {name:?}")),
+            None => misconfigured("invalid store URL: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"),
         })?;
         // Each of several hosts gets its share: one that is gone must not take the time of the next.
         config.connect_timeout(options.timeout / u32::try_from(config.get_hosts().len().max(1)).unwrap_or(1));
@@ -204,6 +205,35 @@ pub(crate) fn is_fresh(conn: &Conn) -> bool {
     Conn::metrics(conn).recycle_count == 0
 }
 
+/// The parameters that a URL may have, as the driver documents them.
+const PARAMETERS: [&str; 19] = [
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "sslmode",
+    "sslnegotiation",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+];
+
+/// The first parameter of a URL that is not known, with nothing of its value.
+fn unknown_parameter(url: &str) -> Option<String> {
+    let names = url.split_once('?')?.1.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    names.filter(|name| !name.is_empty()).find(|name| !PARAMETERS.contains(name)).map(str::to_owned)
+}
+
 /// Takes the words for trust out of a URL that the driver does not know.
 fn trust_of(url: &str) -> Result<(String, Trust), StoreError> {
     let Some((rest, query)) = url.split_once('?') else { return Ok((url.to_owned(), Trust::Any)) };
@@ -217,8 +247,9 @@ fn trust_of(url: &str) -> Result<(String, Trust), StoreError> {
                 }
             }
             Some(("sslrootcert", path)) => {
-                let path =
-                    percent_decode_str(path).decode_utf8().map_err(|_| unavailable("sslrootcert is not UTF-8"))?;
+                let path = percent_decode_str(path)
+                    .decode_utf8()
+                    .map_err(|_| misconfigured("invalid store URL: sslrootcert is not UTF-8"))?;
                 trust = Trust::File(path.into_owned());
             }
             _ => kept.push(pair),

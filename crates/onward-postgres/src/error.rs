@@ -57,6 +57,53 @@ impl From<Abort> for StoreError {
     }
 }
 
+/// The error of opening a store: what no retry helps is told from what passes.
+pub(crate) fn at_opening(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(why) if is_permanent(&*why) => StoreError::Misconfigured(why),
+        error => error,
+    }
+}
+
+/// Whether a database refuses what it will refuse again: a password, a role, a database or a right that is missing, or a
+/// certificate that is not trusted.
+fn is_permanent(why: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(why);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
+            match error.code() {
+                // Invalid authorisation (class 28), and what the server does not have or allow.
+                Some(code) => {
+                    let wrong = [
+                        SqlState::INVALID_CATALOG_NAME,
+                        SqlState::INVALID_SCHEMA_NAME,
+                        SqlState::INSUFFICIENT_PRIVILEGE,
+                    ];
+                    return code.code().starts_with("28") || wrong.contains(code);
+                }
+                // The driver has no other word for a password that is missing from the URL.
+                None if error.to_string().starts_with("invalid configuration") => return true,
+                None => {}
+            }
+        }
+        // A TLS error is inside an I/O error, which does not give it as its source.
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
+            && inner.is::<rustls::Error>()
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+pub(crate) fn misconfigured(why: impl Into<BoxError>) -> StoreError {
+    StoreError::Misconfigured(why.into())
+}
+
 pub(crate) fn unavailable(why: impl Into<BoxError>) -> StoreError {
     StoreError::Unavailable(why.into())
 }

@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::{
     connect::{self, Conn, Connector},
-    error::{Abort, corrupt, unavailable},
+    error::{Abort, corrupt, misconfigured},
     tx::Tx,
 };
 
@@ -94,7 +94,7 @@ async fn attempt(conn: Conn) -> Result<bool, Abort> {
     if version > newest {
         tx.rollback().await?;
         let why = format!("the database has schema {version}, this release knows up to {newest}: use a newer release");
-        return Err(unavailable(why).into());
+        return Err(misconfigured(why).into());
     }
     let done = usize::try_from(version).map_err(|_| corrupt("the database has a negative schema version"))?;
     for sql in &MIGRATIONS[done..] {

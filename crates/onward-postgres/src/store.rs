@@ -32,7 +32,7 @@ use crate::{
     clock::{DatabaseClock, stopwatch},
     connect::{self, Connector},
     engine::{Claimed, TRIES, stand_back},
-    error::{Abort, unavailable},
+    error::{Abort, at_opening, unavailable},
     group,
     held::Known,
     migrate,
@@ -107,11 +107,11 @@ impl fmt::Debug for PostgresStore {
 impl PostgresStore {
     /// Connects, and brings the schema to the newest version: of nodes that come at once, one does it.
     ///
-    /// [`StoreError::Unavailable`] where the URL is wrong, the database cannot be reached in time, or a newer release
-    /// has made the schema.
+    /// [`StoreError::Misconfigured`] where the URL is wrong, the database refuses the user or has no such database, or a
+    /// newer release has made the schema; [`StoreError::Unavailable`] where the database cannot be reached in time.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        // Boxed: what connects is large, and who opens a store has it in all that it does.
-        Box::pin(Self::connect(url, options)).await
+        // Boxed because what connects is large, and who opens a store has it in all that it does.
+        Box::pin(Self::connect(url, options)).await.map_err(at_opening)
     }
 
     async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
@@ -160,7 +160,7 @@ impl PostgresStore {
     /// ```
     pub async fn check(url: &str, options: &Options) -> Result<String, StoreError> {
         let pool = connect::pool(Connector::try_new(url, options)?, 1)?;
-        let conn = connect::get(&pool).await?;
+        let conn = connect::get(&pool).await.map_err(at_opening)?;
         let row =
             conn.query_one("SELECT version()", &[]).await.map_err(|error| StoreError::Unavailable(error.into()))?;
         row.try_get(0).map_err(crate::row::damaged)

@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use crate::error::unavailable;
+use crate::error::misconfigured;
 
 /// Which certificates are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) fn config(trust: &Trust) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unavailable(format!("TLS cannot be used: {error}")))?;
+        .map_err(|error| misconfigured(format!("TLS cannot be used: {error}")))?;
     let roots = match trust {
         Trust::Any => {
             let verifier = Arc::new(Anybody(provider));
@@ -45,7 +45,7 @@ pub(crate) fn config(trust: &Trust) -> Result<ClientConfig, StoreError> {
             roots
         }
         Trust::File(path) => {
-            let wrong = |why: String| unavailable(format!("sslrootcert {path:?} cannot be used: {why}"));
+            let wrong = |why: String| misconfigured(format!("sslrootcert {path:?} cannot be used: {why}"));
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
                 let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
@@ -55,7 +55,7 @@ pub(crate) fn config(trust: &Trust) -> Result<ClientConfig, StoreError> {
         }
     };
     if roots.is_empty() {
-        return Err(unavailable("no certificate authority is known: give sslrootcert=FILE, or use sslmode=require"));
+        return Err(misconfigured("no certificate authority is known: give sslrootcert=FILE, or use sslmode=require"));
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

@@ -7,6 +7,7 @@ mod clock;
 mod hub;
 mod live;
 mod parking;
+mod patience;
 mod reader;
 mod scheduler;
 mod tasks;
@@ -16,6 +17,7 @@ pub use crate::{
     hub::{AttachGuard, Attached, Hub, Hung, Reading, Watch},
     live::Seen,
     parking::{Parking, ParkingLimits, Permit},
+    patience::Patience,
     reader::{Read, Reader},
     scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats, Upkeep},
     tasks::TaskSet,

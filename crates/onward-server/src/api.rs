@@ -60,6 +60,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
+/// What every request is told before the store is open.
+pub(crate) fn opening() -> Router {
+    Router::new().fallback(async || {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the engine starts, and waits for its store: try again")
+    })
+}
+
 /// Without keys, any page that a developer has open could order the engine about: a browser says where it comes from,
 /// and by which name it was led here.
 async fn from_elsewhere(

@@ -9,7 +9,7 @@ use onward_protocol::{
     sdk::signing::{InvalidSigningKey, Keys, SigningKey},
     token::{KeyRing, TokenKey},
 };
-use onward_scheduler::{Config, Hub, Parking, ParkingLimits, Scheduler, SystemClock, TaskSet};
+use onward_scheduler::{Config, Hub, Parking, ParkingLimits, Patience, Scheduler, SystemClock, TaskSet};
 use onward_sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::{
     observe::Metrics,
     peers::{self, Peers},
     record::Names,
-    serve::serve,
+    serve::{self, serve},
     shared::Shared,
 };
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens the store, joins it, and listens.
+    /// Listens, opens the store, and joins it. Who asks before that is done is told so with a 503.
     ///
     /// ```
     /// use onward_server::{Engine, Options, options::Mode};
@@ -81,36 +81,64 @@ impl Engine {
     /// # Errors
     /// An option or key that is none, a store that cannot be opened, an address that cannot be listened on.
     pub async fn open(options: Options) -> Result<Self, Error> {
-        let opened = open_store(&options).await?;
-        let clock: Arc<dyn Clock> = match &opened {
-            Opened::Sqlite(_) => Arc::new(SystemClock::default()),
-            // The clocks of machines differ; that of the database is one.
-            Opened::Postgres(store) => Arc::new(store.clock()),
+        let keys = signing_keys(&options)?;
+        let listener = listen(options.listen).await?;
+        let opening = async {
+            let patience = Patience::new(options.start_patience);
+            let opened = open_store(&options, patience).await?;
+            let clock: Arc<dyn Clock> = match &opened {
+                Opened::Sqlite(_) => Arc::new(SystemClock::default()),
+                // The clocks of machines differ; that of the database is one.
+                Opened::Postgres(store) => Arc::new(store.clock()),
+            };
+            let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
+            let shared = Self::join(options.clone(), keys, address, opened.store(), clock, patience).await?;
+            Ok::<_, Error>((shared, opened))
         };
-        let engine = Self::open_by(options, opened.store(), clock).await?;
-        Ok(Self { opened: Some(opened), ..engine })
+        // Whoever comes meanwhile is told so at once: a load balancer, say, that asks whether the engine is ready.
+        let (shared, opened) = tokio::select! {
+            biased;
+            opened = opening => opened?,
+            never = serve::refuse_all(&listener, api::opening()) => match never {},
+        };
+        Ok(Self { opened: Some(opened), ..Self::on(shared, listener)? })
     }
 
     /// Like [`Engine::open`], on a store that is open already.
     pub async fn open_on(options: Options, store: Arc<dyn Store>) -> Result<Self, Error> {
-        Self::open_by(options, store, Arc::new(SystemClock::default())).await
+        let keys = signing_keys(&options)?;
+        let listener = listen(options.listen).await?;
+        let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
+        let clock = Arc::new(SystemClock::default());
+        let shared = Self::join(options, keys, address, store, clock, Patience::none()).await?;
+        Self::on(shared, listener)
     }
 
-    async fn open_by(options: Options, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
-        let keys = Keys::new(keys?);
-        let listener = TcpListener::bind(options.listen).await.map_err(|error| Error::Listen(options.listen, error))?;
-        let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
-        let tokens = token_keys(&*store).await?;
-        let functions = Functions::load(&*store).await?;
-        let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
+    fn on(shared: Arc<Shared>, listener: TcpListener) -> Result<Self, Error> {
+        let address = listener.local_addr().map_err(|error| Error::Listen(shared.options.listen, error))?;
+        Ok(Self { shared, listener, address, opened: None })
+    }
+
+    async fn join(
+        options: Options,
+        keys: Keys,
+        address: SocketAddr,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        patience: Patience,
+    ) -> Result<Arc<Shared>, Error> {
         let config = Config { lease: options.lease, event_retention: options.event_retention, ..Config::default() };
         config.check().map_err(|error| Error::Option(error.to_string()))?;
-        let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
         let caller = Caller::try_new(&options)?;
         let peers = Peers::try_new(&options, address)?;
-        scheduler.join().await?;
-        let shared = Arc::new(Shared {
+        // What one process alone has open is there, or is not.
+        let patience = if store.is_shared() { patience } else { Patience::none() };
+        let tokens = key_ring(patience.with("token key", || kept_key(&*store)).await?)?;
+        let functions = patience.with("registrations", || Functions::load(&*store)).await?;
+        let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
+        let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
+        patience.with("engine's lease", || scheduler.join()).await?;
+        Ok(Arc::new(Shared {
             store,
             clock,
             hub,
@@ -128,8 +156,7 @@ impl Engine {
             metrics: Metrics::new(),
             streams_open: Arc::default(),
             options,
-        });
-        Ok(Self { shared, listener, address, opened: None })
+        }))
     }
 
     /// Where it listens.
@@ -187,7 +214,16 @@ impl Opened {
     }
 }
 
-async fn open_store(options: &Options) -> Result<Opened, Error> {
+fn signing_keys(options: &Options) -> Result<Keys, Error> {
+    let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
+    Ok(Keys::new(keys?))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
+}
+
+async fn open_store(options: &Options, patience: Patience) -> Result<Opened, Error> {
     let url = options.store.as_str();
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match (kind, rest) {
@@ -197,15 +233,21 @@ async fn open_store(options: &Options) -> Result<Opened, Error> {
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, onward_sqlite::Options::new()));
             Ok(Opened::Sqlite(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??))
         }
-        ("postgres" | "postgresql", _) => Ok(Opened::Postgres(PostgresStore::open(url, options.postgres()).await?)),
+        ("postgres" | "postgresql", _) => {
+            let opened = patience.with("database", || PostgresStore::open(url, options.postgres()));
+            Ok(Opened::Postgres(opened.await?))
+        }
         _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH, postgres://… or memory:"))),
     }
 }
 
-/// The key of run tokens: made once, and kept in the store.
-async fn token_keys(store: &dyn Store) -> Result<KeyRing, Error> {
+/// Reads the key of run tokens: it is made once, and kept in the store.
+async fn kept_key(store: &dyn Store) -> Result<Option<Payload>, StoreError> {
     let proposal = Payload::from(rand::random::<[u8; 32]>().to_vec());
-    let kept = store.setting("token_key", Some(proposal)).await?;
+    store.setting("token_key", Some(proposal)).await
+}
+
+fn key_ring(kept: Option<Payload>) -> Result<KeyRing, Error> {
     let secret = kept.and_then(|kept| kept.as_ref().try_into().ok());
     let secret = secret.ok_or_else(|| Error::Option("the token key in the store is damaged".to_owned()))?;
     KeyRing::try_new(vec![TokenKey { id: 0, secret }]).map_err(|error| Error::Option(error.to_string()))

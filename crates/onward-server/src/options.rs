@@ -37,6 +37,9 @@ pub struct Options {
     /// How long this engine keeps its runs while nothing is heard of it in a store that engines share, at least a
     /// second. Then others take them over.
     pub lease: Duration,
+    /// How long the engine goes on trying, as it starts, while a database that engines share cannot be reached, starts, or
+    /// is slow. Until then it answers each request, and `GET /health`, with a 503.
+    pub start_patience: Duration,
     /// The signing keys: the first signs, all verify. Never shown.
     pub signing_keys: Vec<String>,
     /// The event keys: any of them is taken. Never shown.
@@ -188,6 +191,7 @@ impl Options {
             store: "sqlite:onward.db".to_owned(),
             store_connections: 8,
             lease: Duration::from_secs(10),
+            start_patience: Duration::from_secs(30),
             signing_keys: Vec::new(),
             event_keys: Vec::new(),
             retry,

@@ -1,6 +1,6 @@
 //! Connections: taken up to a number, and bounded in the time that they may take to say what they want.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -11,6 +11,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
 };
 
 /// How long a request's head may take to come.
@@ -46,6 +47,31 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, until: impl Future
         tracing::debug!("connections were still busy at the end");
     }
 }
+
+/// Serves an app that is to be replaced: for as long as the future is polled. Connections end with it.
+pub(crate) async fn refuse_all(listener: &TcpListener, app: Router) -> Infallible {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= REFUSED_MAX {
+            connections.join_next().await;
+        }
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(REST).await;
+            continue;
+        };
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        let service = TowerToHyperService::new(app.clone());
+        connections.spawn(async move {
+            let refused = builder.serve_connection(TokioIo::new(stream), service).await;
+            tracing::trace!(is_ok = refused.is_ok(), "a connection ended before the store was open");
+        });
+    }
+}
+
+/// How many connections are held that are refused.
+const REFUSED_MAX: usize = 256;
 
 /// The next connection, once there is a place for it. **Cancel-safe**.
 async fn take(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {

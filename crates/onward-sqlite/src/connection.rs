@@ -11,7 +11,7 @@ use onward_core::StoreError;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    error::{store_error, unavailable},
+    error::{misconfigured, opening_error, store_error, unavailable},
     migrate::migrate,
     options::{Durability, Options},
 };
@@ -36,7 +36,11 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
-    unavailable(format!("{what} {}: {error}", path.display()))
+    let text = format!("{what} {}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy | io::ErrorKind::StorageFull => unavailable(text),
+        _ => misconfigured(text),
+    }
 }
 
 /// Makes a directory and those above it; the names of the new ones are on disk then.
@@ -87,11 +91,16 @@ fn open(place: &Place) -> rusqlite::Result<Connection> {
 
 /// The connection that writes, with the newest schema.
 pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, StoreError> {
-    let conn = open(place).map_err(store_error)?;
+    let opening = |error| match place {
+        Place::File(path) => opening_error(path, error),
+        Place::Memory => store_error(error),
+    };
+    let conn = open(place).map_err(opening)?;
     if let Place::File(path) = place {
-        let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(store_error)?;
+        let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(opening)?;
         if !mode.eq_ignore_ascii_case("wal") {
-            return Err(unavailable(format!("{}: the file system cannot keep a write-ahead log", path.display())));
+            let why = format!("{}: the file system cannot keep a write-ahead log; use a local disk", path.display());
+            return Err(misconfigured(why));
         }
     }
     // Full, too, is NORMAL for SQLite: the writer brings the log to disk itself, while the next group is applied.

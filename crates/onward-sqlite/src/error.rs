@@ -31,6 +31,16 @@ impl From<rusqlite::Error> for Abort {
     }
 }
 
+/// Why a database cannot be opened: what stands in the way in the file system stays there until somebody changes it.
+pub(crate) fn opening_error(path: &std::path::Path, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            misconfigured(format!("cannot open {}: {error}", path.display()))
+        }
+        _ => store_error(error),
+    }
+}
+
 /// The error as callers of the store see it.
 pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
     match &error {
@@ -54,6 +64,10 @@ pub(crate) fn failed_commit(error: &rusqlite::Error) -> StoreError {
 
 pub(crate) fn unavailable(why: impl Into<BoxError>) -> StoreError {
     StoreError::Unavailable(why.into())
+}
+
+pub(crate) fn misconfigured(why: impl Into<BoxError>) -> StoreError {
+    StoreError::Misconfigured(why.into())
 }
 
 pub(crate) fn corrupt(why: impl Into<BoxError>) -> StoreError {

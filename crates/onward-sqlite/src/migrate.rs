@@ -3,7 +3,7 @@
 use onward_core::StoreError;
 use rusqlite::Connection;
 
-use crate::error::{corrupt, store_error, unavailable};
+use crate::error::{corrupt, misconfigured, store_error};
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
 const MIGRATIONS: [&str; 3] = [
@@ -22,12 +22,12 @@ pub(crate) fn migrate(conn: &Connection) -> Result<(), StoreError> {
     match pragma("application_id")? {
         APPLICATION_ID => {}
         0 if version == 0 => {}
-        _ => return Err(unavailable("the file is a database of another application")),
+        _ => return Err(misconfigured("the file is a database of another application")),
     }
     let newest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
     if version > newest {
         let why = format!("the database has schema {version}, this release knows up to {newest}: use a newer release");
-        return Err(unavailable(why));
+        return Err(misconfigured(why));
     }
     let done = usize::try_from(version).map_err(|_| corrupt("the database has a negative schema version"))?;
     for (place, sql) in MIGRATIONS.iter().enumerate().skip(done) {

@@ -50,9 +50,10 @@ impl Error {
         matches!(*self.0, Cause::Store(StoreError::Unavailable(_)))
     }
 
-    /// Whether an option is outside its limits, or options contradict each other.
+    /// Whether something must be changed before it can succeed: an option that is outside its limits, options that
+    /// contradict each other, or a store's URL, password, database, file or schema that is wrong.
     pub fn is_config(&self) -> bool {
-        matches!(*self.0, Cause::Config(_))
+        matches!(*self.0, Cause::Config(_) | Cause::Store(StoreError::Misconfigured(_)))
     }
 
     /// Whether what was given (an event, a signal, an id) is not allowed.

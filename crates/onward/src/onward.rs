@@ -9,11 +9,11 @@ use std::{
 };
 
 use onward_core::{
-    BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store,
+    BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store, StoreError,
     store::{Endpoints, Lease},
 };
 use onward_protocol::token::{KeyRing, TokenKey};
-use onward_scheduler::{Hub, Parking, Resume, Scheduler, SystemClock, TaskSet};
+use onward_scheduler::{Hub, Parking, Patience, Resume, Scheduler, SystemClock, TaskSet};
 use parking_lot::Mutex;
 
 use crate::{
@@ -48,6 +48,7 @@ pub(crate) struct AppConfig {
     pub(crate) token_lifetime: Duration,
     pub(crate) wait_max: Duration,
     pub(crate) drain: Duration,
+    pub(crate) start_patience: Duration,
     pub(crate) event_bytes_max: usize,
 }
 
@@ -126,7 +127,8 @@ pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
 async fn open_postgres(mut builder: Builder, url: &str) -> Result<Onward, Error> {
     // Who waits for the database longer than its lease lasts has lost its runs before it can try again.
     let options = builder.postgres.clone().timeout_at_most(builder.scheduler.lease / 2);
-    let store = Postgres::open(url, options).await?;
+    let patience = Patience::new(builder.start_patience);
+    let store = patience.with("database", || Postgres::open(url, options.clone())).await?;
     // The clocks of machines differ; that of the database is one.
     builder.clock.get_or_insert_with(|| Arc::new(store.clock()));
     join(builder, Arc::new(store.clone()), Opened { postgres: Some(store), ..Opened::default() }).await
@@ -166,12 +168,16 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
         Some(sealer) => Arc::new(SealedStore::new(store, Arc::clone(sealer))),
         None => store,
     };
-    let keys = token_keys(&*store, builder.token_keys, builder.forget_kept_key).await?;
+    let patience = if store.is_shared() { Patience::new(builder.start_patience) } else { Patience::none() };
+    let (is_needed, port) = (builder.token_keys.is_empty(), &*store);
+    let kept =
+        if builder.forget_kept_key { None } else { patience.with("token key", || kept_key(port, is_needed)).await? };
+    let keys = key_ring(builder.token_keys, kept)?;
     let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
     let clock = builder.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
     let scheduler =
         Scheduler::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&hub), tasks.clone(), builder.scheduler);
-    scheduler.join().await?;
+    patience.with("node's lease", || scheduler.join()).await?;
     Ok(Onward(Arc::new(Shared {
         store,
         opened,
@@ -186,6 +192,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
             token_lifetime: builder.token_lifetime,
             wait_max: builder.wait_max,
             drain: builder.drain,
+            start_patience: builder.start_patience,
             event_bytes_max: builder.event_bytes_max,
         },
         defaults: builder.defaults,
@@ -200,11 +207,15 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
 /// The number of the key that is kept in the store.
 const KEPT_KEY: u32 = 0;
 
-/// The keys that were given, and the one that is kept in the store: it is made where none were given, and goes on
-/// verifying when some are.
-async fn token_keys(store: &dyn Store, given: Vec<TokenKey>, forget_kept: bool) -> Result<KeyRing, Error> {
-    let proposal = given.is_empty().then(|| Payload::from(rand::random::<[u8; 32]>().to_vec()));
-    let kept = if forget_kept { None } else { store.setting("token_key", proposal).await? };
+/// Reads the key that is kept in the store. Where it is needed and none is there, one is made; where keys were given, it
+/// goes on verifying.
+async fn kept_key(store: &dyn Store, is_needed: bool) -> Result<Option<Payload>, StoreError> {
+    let proposal = is_needed.then(|| Payload::from(rand::random::<[u8; 32]>().to_vec()));
+    store.setting("token_key", proposal).await
+}
+
+/// The keys that were given, and the one that is kept in the store.
+fn key_ring(given: Vec<TokenKey>, kept: Option<Payload>) -> Result<KeyRing, Error> {
     let mut keys = given;
     if let Some(kept) = kept {
         let secret = kept.as_ref().try_into().map_err(|_| Error::config("the token key in the store is damaged"))?;
@@ -304,7 +315,10 @@ impl Onward {
             return Err(Error::config(complaints));
         }
         if !self.0.started.swap(true, Ordering::AcqRel) {
-            crate::shared_endpoints::tell(&*self.0.store, &self.0.endpoints.newest_of_each()).await?;
+            let (store, endpoints) = (&*self.0.store, self.0.endpoints.newest_of_each());
+            let patience = Patience::new(self.0.config.start_patience);
+            let told = || crate::shared_endpoints::tell(store, &endpoints);
+            patience.with("registration of endpoints", told).await?;
             self.0.scheduler.start(Arc::new(Embedded(Arc::clone(&self.0))));
         }
         Ok(())

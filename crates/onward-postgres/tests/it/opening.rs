@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use onward_core::{Clock, Store, Timestamp};
+use onward_core::{Clock, Store, StoreError, Timestamp};
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::{PostgresOptions, PostgresServer, TestDatabase};
 use tokio::task::JoinSet;
@@ -57,12 +57,45 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn what_cannot_be_reached_is_unavailable_and_says_no_password() {
-    for url in ["postgres://app:hunter2@127.0.0.1:1/app", "postgres://app:hunter2@127.0.0.1:port/app"] {
-        let refused = PostgresStore::open(url, Options::new().timeout(Duration::from_millis(500))).await;
-        assert!(is_unavailable(&refused));
-        let text = format!("{:?}", refused.unwrap_err());
-        assert!(!text.contains("hunter2"), "{text}");
+    let url = "postgres://app:hunter2@127.0.0.1:1/app";
+    let refused = PostgresStore::open(url, Options::new().timeout(Duration::from_millis(500))).await;
+    assert!(is_unavailable(&refused));
+    let text = format!("{:?}", refused.unwrap_err());
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+/// Why a store is misconfigured, with all causes.
+async fn misconfigured(url: &str) -> String {
+    match PostgresStore::open(url, Options::new().connections(1)).await {
+        Err(error @ StoreError::Misconfigured(_)) => format!("{error}: {error:?}"),
+        other => panic!("{url}: {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_no_retry_helps_is_misconfigured_and_says_what_is_wrong() {
+    for (url, why) in [
+        ("postgres://app:hunter2@127.0.0.1:port/app", "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("postgres://app:hunter2@127.0.0.1:1/app?sslmode=require&conect_timeout=3", "parameter \\\"conect_timeout\\\""),
+        ("postgres://app:hunter2@127.0.0.1:1/app?sslrootcert=/no/such/file&sslmode=verify-ca", "/no/such/file"),
+    ] {
+        let text = misconfigured(url).await;
+        assert!(text.contains(why) && !text.contains("hunter2"), "{text}");
+    }
+    let server = PostgresServer::start(&PostgresOptions::new().password("right"));
+    let url = server.url();
+    for (url, why) in [
+        (url.replace(":right@", ":hunter2@"), "password authentication failed"),
+        (url.replace("/postgres:right@", "/nobody:hunter2@"), "nobody"),
+        (url.replace("/postgres:right@", "/postgres@"), "password missing"),
+        (url.replace(&url[url.len() - "/postgres".len()..], "/nothing"), "nothing"),
+    ] {
+        let text = misconfigured(&url).await;
+        assert!(text.contains(why) && !text.contains("hunter2"), "{text}");
+    }
+    server.query("CREATE ROLE reader LOGIN PASSWORD 'right'");
+    let text = misconfigured(&url.replace("/postgres:", "/reader:")).await;
+    assert!(text.contains("permission denied"), "{text}");
 }
 
 #[tokio::test]
@@ -97,7 +130,7 @@ async fn each_connection_asks_for_its_password() {
     }
     beat.expect("it comes back by itself");
     assert!(asked.load(Ordering::Relaxed) > before);
-    assert!(is_unavailable(&PostgresStore::open(&without, Options::new()).await));
+    misconfigured(&without).await;
 }
 
 #[tokio::test]
@@ -122,9 +155,10 @@ async fn connections_are_encrypted_and_verified_as_the_url_says() {
     let open =
         async |query: String| PostgresStore::open(&format!("{base}?{query}"), Options::new().connections(1)).await;
 
-    assert!(is_unavailable(&open("sslmode=disable".to_owned()).await), "the server wants TLS");
+    let is_misconfigured = |opened| matches!(opened, Err(StoreError::Misconfigured(_)));
+    assert!(is_misconfigured(open("sslmode=disable".to_owned()).await), "the server wants TLS");
     open("sslmode=require".to_owned()).await.expect("any certificate is believed");
-    assert!(is_unavailable(&open("sslmode=verify-full".to_owned()).await), "nobody known vouches for it");
+    assert!(is_misconfigured(open("sslmode=verify-full".to_owned()).await), "nobody known vouches for it");
     let store = open(format!("sslmode=verify-full&sslrootcert={root}")).await.expect("its authority is known");
     join(&store).await;
     let encrypted = server.query(

@@ -30,9 +30,12 @@ pub(super) fn serve(mode: Mode, flags: &Flags, environment: &Environment) -> Res
 
 async fn run(config: Config) -> Result<(), Failure> {
     // Before anything is opened, so that a signal never meets a half-open engine.
-    let signals = Signals::listen().map_err(|error| Failure::failed(&error))?;
+    let mut signals = Signals::listen().map_err(|error| Failure::failed(&error))?;
     let options = config.options.clone();
-    let engine = Box::pin(Engine::open(options)).await.map_err(|error| Failure::failed(&error))?;
+    let engine = tokio::select! {
+        engine = Box::pin(Engine::open(options)) => engine.map_err(|error| Failure::failed(&error))?,
+        _ = signals.next() => return Ok(()), // it has begun nothing
+    };
     tell(&config, engine.listen_address());
     let (stop, stopped) = oneshot::channel();
     let until = async {

@@ -27,7 +27,7 @@ impl Signals {
     }
 
     /// The next signal's number. **Cancel-safe**.
-    async fn next(&mut self) -> i32 {
+    pub(super) async fn next(&mut self) -> i32 {
         #[cfg(unix)]
         return tokio::select! {
             _ = self.terminate.recv() => 15,

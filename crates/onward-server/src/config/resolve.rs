@@ -46,6 +46,7 @@ impl Reader {
             store: self.one("store", default.store.clone(), value::store),
             store_connections: self.one("store-connections", default.store_connections, value::count),
             lease: self.one("lease", default.lease, value::lease),
+            start_patience: self.one("start-patience", default.start_patience, value::duration_or_zero),
             signing_keys: self.keys("signing-key", value::signing_key),
             event_keys: self.keys("event-key", value::event_key),
             retry: self.retry(default.retry),

@@ -69,6 +69,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("store", "URL", "Where runs are kept: sqlite:PATH, postgres://…, or memory: until the engine stops"),
     Setting::new("store-connections", "COUNT", "Connections to PostgreSQL for reads and what touches several runs"),
     Setting::new("lease", "DURATION", "Where engines share a store: take over the runs of one that was silent so long"),
+    Setting::new("start-patience", "DURATION", "At start, wait as long as this for a database that is not there yet"),
     Setting::new("signing-key", "KEY", "A signing key, as in INNGEST_SIGNING_KEY; repeatable, the first signs")
         .kind(Kind::Secrets),
     Setting::new("event-key", "KEY", "An event key, as in INNGEST_EVENT_KEY; repeatable").kind(Kind::Secrets),

@@ -39,6 +39,7 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
         "store" => quoted(&options.shown_store()),
         "store-connections" => options.store_connections.to_string(),
         "lease" => time(options.lease),
+        "start-patience" => time(options.start_patience),
         "signing-key" => list(options.signing_keys.iter().map(|_| "…")),
         "event-key" => list(options.event_keys.iter().map(|_| "…")),
         "retry-interval" | "retry-min" | "retry-max" => time(match (setting.name, options.retry) {

@@ -312,6 +312,7 @@ fn what_is_shown_names_its_sources_and_no_secret() {
         store = "sqlite:onward.db"  # default of start
         store_connections = 8  # default of start
         lease = "10s"  # default of start
+        start_patience = "30s"  # default of start
         signing_key = ["…", "…"]  # variable ONWARD_SIGNING_KEY
         event_key = ["…"]  # settings.toml line 2, event_key
         retry_min = "1s500ms"  # settings.toml line 1, retry_min

@@ -11,6 +11,7 @@ mod engine;
 mod faults;
 mod first_request;
 mod functions;
+mod opening;
 mod origins;
 mod peers;
 mod retry;

@@ -64,7 +64,9 @@ fn a_database_whose_pages_are_damaged_is_corrupt() {
 fn a_directory_is_not_a_database() {
     let place = Place::new();
     std::fs::create_dir(place.path()).unwrap();
-    assert!(matches!(refused(&place), StoreError::Unavailable(_)));
+    let error = refused(&place);
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
+    assert!(told(&error).contains(&place.path().display().to_string()), "{}", told(&error));
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     conn.pragma_update(None, "user_version", 1_000).unwrap();
     drop(conn);
     let error = refused(&place);
-    assert!(matches!(error, StoreError::Unavailable(_)));
+    assert!(matches!(error, StoreError::Misconfigured(_)));
     assert!(told(&error).contains("schema 1000"), "{}", told(&error));
     let conn = Connection::open(place.path()).unwrap();
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

@@ -49,6 +49,7 @@ pub struct Builder {
     pub(crate) encryption: Vec<EncryptionKey>,
     pub(crate) wait_max: Duration,
     pub(crate) drain: Duration,
+    pub(crate) start_patience: Duration,
     pub(crate) event_bytes_max: usize,
     complaints: Vec<String>,
 }
@@ -71,6 +72,7 @@ impl Default for Builder {
             encryption: Vec::new(),
             wait_max: Duration::from_secs(55),
             drain: Duration::from_secs(30),
+            start_patience: Duration::from_secs(30),
             event_bytes_max: 512 * 1024,
             complaints: Vec::new(),
         }
@@ -221,6 +223,17 @@ impl Builder {
         match time.into_duration() {
             Ok(time) => self.drain = time,
             Err(error) => self.complaints.push(format!("drain_for: {error}")),
+        }
+        self
+    }
+
+    /// How long opening and starting go on trying while a database that nodes share cannot be reached, starts, or is slow.
+    /// Each failed try is logged as a warning. What no retry helps (a malformed URL, a wrong password, a database that
+    /// does not exist) is an error at once. Default 30 s; zero tries once.
+    pub fn start_patience(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.start_patience = time,
+            Err(error) => self.complaints.push(format!("start_patience: {error}")),
         }
         self
     }

@@ -42,6 +42,17 @@ async fn a_run_goes_on_in_the_next_process_and_its_client_gets_its_response() {
 }
 
 #[tokio::test]
+async fn a_store_that_no_retry_opens_is_a_configuration_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for url in [format!("sqlite:{}", dir.path().display()), format!("sqlite:{}/below", file.display())] {
+        let error = Onward::open(&url).await.unwrap_err();
+        assert!(error.is_config() && !error.is_transient(), "{url}: {error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_commits_with_its_step_once_and_rolls_back_with_its_failure() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", dir.path().join("onward.db").display());
