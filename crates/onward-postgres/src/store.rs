@@ -221,12 +221,30 @@ async fn first_time(pool: &Pool<Connector>) -> Result<DatabaseClock, StoreError>
     let conn = connect::get(pool).await?;
     let ask = async {
         let statement = conn.prepare_cached(TIME).await?;
-        let asked = stopwatch();
-        let time: i64 = conn.query_one(&statement, &[]).await?.try_get(0)?;
-        Ok::<_, tokio_postgres::Error>(DatabaseClock::new(asked, stopwatch(), time))
+        let mut best: Option<(Duration, Instant, Instant, i64)> = None;
+        // The answer that took least tells most: the time is known to half of that.
+        for _ in 0..FIRST_ASKED {
+            let asked = stopwatch();
+            let time: i64 = conn.query_one(&statement, &[]).await?.try_get(0)?;
+            let answered = stopwatch();
+            let took = answered.duration_since(asked);
+            if best.is_none_or(|(least, ..)| took < least) {
+                best = Some((took, asked, answered, time));
+            }
+            if took < QUICK {
+                break;
+            }
+        }
+        let (_, asked, answered, time) = best.expect("the database was asked at least once");
+        Ok::<_, tokio_postgres::Error>(DatabaseClock::new(asked, answered, time))
     };
     ask.await.map_err(|error| StoreError::Unavailable(error.into()))
 }
+
+/// How often the database is asked at first what time it is, until it answers quickly.
+const FIRST_ASKED: u32 = 5;
+/// How quickly the database answers where no better answer is hoped for.
+const QUICK: Duration = Duration::from_millis(5);
 
 /// The database's time in microseconds.
 const TIME: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INT8)";

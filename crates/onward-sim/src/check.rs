@@ -6,7 +6,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 
-use crate::{client::Told, cluster::Done, record::Line};
+use crate::{client::Told, cluster::Done, pace::Pace, record::Line};
 
 pub(crate) use self::{outcomes::Money, takeover::takeovers};
 
@@ -18,6 +18,8 @@ pub(crate) struct Life<'a> {
     pub(crate) done: &'a Done,
     /// What the users' own table has.
     pub(crate) money: &'a [Money],
+    /// How quickly the machine worked.
+    pub(crate) pace: &'a Pace,
 }
 
 /// Everything that is wrong, and the figures.

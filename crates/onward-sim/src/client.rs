@@ -16,15 +16,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rand::{RngExt as _, rngs::StdRng};
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
-use crate::cluster::Addresses;
+use crate::{cluster::Addresses, pace::Pace};
 
 /// When clients stop to begin runs, and by when those that they began must have ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
     pub(crate) is_over: bool,
-    pub(crate) deadline: Option<Instant>,
+    /// By the clock of the machine's pace.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// How a client reaches nodes.
@@ -33,6 +34,7 @@ pub(crate) struct Caller {
     pub(crate) http: Http,
     pub(crate) addresses: Addresses,
     pub(crate) times: watch::Receiver<Times>,
+    pub(crate) pace: Pace,
     pub(crate) draws: StdRng,
     /// The database, for what only a look at it can tell: whether a wait is there.
     pub(crate) database: Arc<str>,
@@ -54,7 +56,7 @@ impl Caller {
     pub(crate) fn fork(&mut self) -> Self {
         let draws = rand::SeedableRng::seed_from_u64(self.draws.random());
         let (http, addresses, times) = (self.http.clone(), Arc::clone(&self.addresses), self.times.clone());
-        Self { http, addresses, times, draws, database: Arc::clone(&self.database) }
+        Self { http, addresses, times, pace: self.pace.clone(), draws, database: Arc::clone(&self.database) }
     }
 
     /// Some node that is up; `None` after a rest where none is.
@@ -74,7 +76,7 @@ impl Caller {
     /// Whether what is waited for should long have come.
     fn check_deadline(&self, what: &str) -> Result<(), String> {
         match self.times.borrow().deadline {
-            Some(deadline) if deadline.elapsed() > Duration::ZERO => Err(format!("P1: {what} has not ended in time")),
+            Some(deadline) if self.pace.now() > deadline => Err(format!("P1: {what} has not ended in time")),
             _ => Ok(()),
         }
     }

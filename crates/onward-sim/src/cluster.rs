@@ -140,6 +140,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// The lives that ended though nobody asked them to.
+    pub(crate) fn ended_by_themselves(&mut self) -> impl Iterator<Item = String> {
+        self.nodes.iter_mut().enumerate().filter_map(|(number, node)| {
+            let status = node.process.as_mut()?.try_wait().ok()??;
+            Some(format!("n{number}.{} ({status})", node.life))
+        })
+    }
+
     pub(crate) fn network(&self, number: usize, way: Way) {
         self.nodes[number].proxy.set(way);
     }

@@ -1,13 +1,16 @@
 //! Real nodes on one PostgreSQL under load and seeded faults, and then checkers over what the endpoints wrote down.
 //!
-//! `onward-sim [--seeds 0..50] [--jobs 3] [--keep FOLDER]` lives each seed and fails where a promise (P1 to P8 of
-//! `docs/ARCHITECTURE.md`) was broken. `onward-sim node …` is a node; the simulator starts those by itself.
+//! `onward-sim [--seeds 0..50] [--jobs 3] [--load 0] [--keep FOLDER]` lives each seed, with so many busy processes beside
+//! it, and fails where a promise (P1 to P8 of `docs/ARCHITECTURE.md`) was broken. `onward-sim node …` and
+//! `onward-sim busy` are processes that the simulator starts by itself.
 
+mod busy;
 mod check;
 mod client;
 mod cluster;
 mod node;
 mod order;
+mod pace;
 mod plan;
 mod proxy;
 mod record;
@@ -19,6 +22,7 @@ use std::{ops::Range, path::PathBuf, process::ExitCode};
 use tokio::task::JoinSet;
 
 use crate::{
+    pace::Pace,
     plan::{LEASE, Plan},
     seed::Figures,
 };
@@ -29,21 +33,24 @@ struct Asked {
     seeds: Range<u64>,
     /// How many seeds live side by side.
     jobs: usize,
+    /// How many busy processes each has beside it.
+    load: usize,
     /// Where the logs of seeds that fail are kept.
     keep: PathBuf,
 }
 
 impl Asked {
     fn read(args: &[String]) -> Result<Self, String> {
-        let mut asked = Self { seeds: 0..50, jobs: 3, keep: std::env::temp_dir().join("onward-sim") };
+        let mut asked = Self { seeds: 0..50, jobs: 3, load: 0, keep: std::env::temp_dir().join("onward-sim") };
         let mut args = args.iter();
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
             match name.as_str() {
                 "--seeds" => asked.seeds = seeds(value)?,
                 "--jobs" => asked.jobs = value.parse().map_err(|error| format!("--jobs: {error}"))?,
+                "--load" => asked.load = value.parse().map_err(|error| format!("--load: {error}"))?,
                 "--keep" => asked.keep = value.into(),
-                _ => return Err(format!("{name} is not known; there are --seeds, --jobs and --keep")),
+                _ => return Err(format!("{name} is not known; there are --seeds, --jobs, --load and --keep")),
             }
         }
         Ok(asked)
@@ -77,6 +84,10 @@ async fn main() -> ExitCode {
             }
         };
     }
+    if args.first().is_some_and(|first| first == "busy") {
+        busy::be();
+        return ExitCode::SUCCESS;
+    }
     match Asked::read(&args) {
         Ok(asked) => simulate(asked).await,
         Err(error) => {
@@ -90,15 +101,15 @@ async fn simulate(asked: Asked) -> ExitCode {
     if cluster::faketime().is_none() {
         say("the clocks of nodes are right: Debian's package faketime is not installed");
     }
-    let mut waiting = asked.seeds.clone();
+    let (pace, mut waiting) = (Pace::start(), asked.seeds.clone());
     let mut living = JoinSet::new();
     let (mut all, mut failed) = (Vec::new(), Vec::new());
     loop {
         while living.len() < asked.jobs
             && let Some(seed) = waiting.next()
         {
-            let folder = asked.keep.join(format!("seed-{seed}"));
-            living.spawn(async move { (seed, life(seed, folder).await) });
+            let (folder, load, pace) = (asked.keep.join(format!("seed-{seed}")), asked.load, pace.clone());
+            living.spawn(async move { (seed, life(seed, folder, load, pace).await) });
         }
         match living.join_next().await {
             None => break,
@@ -115,13 +126,13 @@ async fn simulate(asked: Asked) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     for seed in failed {
-        say(&format!("seed {seed} failed: cargo run -p onward-sim -- --seeds {seed}"));
+        say(&format!("seed {seed} failed: cargo run -p onward-sim -- --seeds {seed} --load {}", asked.load));
     }
     ExitCode::FAILURE
 }
 
 /// Lives one seed and says what it came to. Its logs stay where it failed.
-async fn life(seed: u64, folder: PathBuf) -> Option<Figures> {
+async fn life(seed: u64, folder: PathBuf, load: usize, pace: Pace) -> Option<Figures> {
     let plan = Plan::draw(seed);
     let _ = std::fs::remove_dir_all(&folder);
     if let Err(error) = std::fs::create_dir_all(&folder) {
@@ -129,7 +140,7 @@ async fn life(seed: u64, folder: PathBuf) -> Option<Figures> {
         return None;
     }
     let acts = format!("{plan:#?}");
-    match seed::live(plan, folder.clone()).await {
+    match seed::live(plan, folder.clone(), load, pace).await {
         Ok(figures) => {
             say(&format!("seed {seed}: {}", one_line(&figures)));
             let _ = std::fs::remove_dir_all(&folder);

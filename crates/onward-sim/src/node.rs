@@ -59,7 +59,7 @@ pub(crate) async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let journal = Journal::open(&arguments.journal, &arguments.process)?;
     let patience = RetryPolicy::fixed(Duration::from_millis(40), 3)?;
-    let onward = open(&arguments, Options::default().retry_policy(patience)).await;
+    let onward = open(&arguments, Options::default().retry_policy(patience)).await?;
     let app = App { onward: onward.clone(), journal, executions: Arc::default() };
     let router = handlers::routes(&onward)
         .route("/signal/{name}", post(signal))
@@ -74,26 +74,24 @@ pub(crate) async fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error
     Ok(onward.serve(listener, router).await?)
 }
 
-/// The way to the database may be cut off just now.
-async fn open(arguments: &Arguments, defaults: Options) -> Onward {
-    loop {
-        // A call must end before the lease does.
-        let postgres = PostgresOptions::new().connections(4).timeout(arguments.lease / 2);
-        let builder = Onward::builder()
-            .defaults(defaults.clone())
-            .postgres_options(postgres)
-            .lease(arguments.lease)
-            .wait_max(Duration::from_millis(1_500))
-            // Short, so that some runs that wait are called anew and some go on in place.
-            .parked_for(Duration::from_millis(300))
-            .drain_for(Duration::from_secs(2));
-        match builder.open(&arguments.url).await {
-            Ok(onward) => return onward,
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not opened yet"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+/// The way to the database may be cut off just now: opening goes on trying.
+async fn open(arguments: &Arguments, defaults: Options) -> Result<Onward, onward::Error> {
+    // A call must end before the lease does.
+    let postgres = PostgresOptions::new().connections(4).timeout(arguments.lease / 2);
+    let builder = Onward::builder()
+        .defaults(defaults)
+        .postgres_options(postgres)
+        .lease(arguments.lease)
+        .start_patience(START_PATIENCE)
+        .wait_max(Duration::from_millis(1_500))
+        // Short, so that some runs that wait are called anew and some go on in place.
+        .parked_for(Duration::from_millis(300))
+        .drain_for(Duration::from_secs(2));
+    builder.open(&arguments.url).await
 }
+
+/// Faults are over by then, on any machine.
+const START_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Gives a signal; answers with the run that it was given to, if there was one.
 async fn signal(

@@ -86,3 +86,18 @@ pub(crate) fn read(folder: &Path) -> io::Result<Vec<Line>> {
     lines.sort_by_key(|line| line.at);
     Ok(lines)
 }
+
+/// What the logs of processes say that no fault explains: executions that hung, and panics.
+pub(crate) fn complaints(folder: &Path) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let complains = |line: &&str| line.contains("execution hung") || line.contains("panicked");
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            complaints.extend(text.lines().filter(complains).map(|line| format!("P1: {name}: {line}")));
+        }
+    }
+    complaints
+}

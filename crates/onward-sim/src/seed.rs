@@ -15,9 +15,11 @@ use tokio::{
 };
 
 use crate::{
+    busy,
     check::{Life, Money, Verdict, takeovers},
     client::{Caller, Http, Times, Told, order_until},
     cluster::{Cluster, Done},
+    pace::Pace,
     plan::{Act, NODES, Plan},
     proxy::Way,
     record, tables,
@@ -25,10 +27,10 @@ use crate::{
 
 /// How many clients order at once.
 const CLIENTS: u64 = 32;
-/// How long everything may take to end once nothing is broken any more.
+/// How long everything may take to end once nothing is broken any more, at the machine's [pace](Pace).
 const CALM_MAX: Duration = Duration::from_secs(45);
-/// The longest time until a killed node's runs go on, in microseconds: on a busy machine, where others may be down, too.
-const TAKEOVER_MAX_US: u64 = 20_000_000;
+/// The longest time until a killed node's runs go on, at the machine's pace, where others may be down, too.
+const TAKEOVER_MAX: Duration = Duration::from_secs(20);
 
 /// What a seed came to.
 #[derive(Debug, Default)]
@@ -68,25 +70,27 @@ impl Database {
 }
 
 /// Lives a seed. The error lists what is wrong.
-pub(crate) async fn live(plan: Plan, folder: PathBuf) -> Result<Figures, Vec<String>> {
+pub(crate) async fn live(plan: Plan, folder: PathBuf, load: usize, pace: Pace) -> Result<Figures, Vec<String>> {
+    let _busy = busy::start(load).map_err(|error| vec![format!("no busy process can be started: {error}")])?;
     let database = Database::create(plan.restarts()).await;
-    let lived = on(&plan, &database, &folder).await;
+    let lived = on(&plan, &database, &folder, &pace).await;
     // Both block.
     let _ = spawn_blocking(move || drop(database)).await;
     lived
 }
 
-async fn on(plan: &Plan, database: &Database, folder: &Path) -> Result<Figures, Vec<String>> {
+async fn on(plan: &Plan, database: &Database, folder: &Path, pace: &Pace) -> Result<Figures, Vec<String>> {
     let url: Arc<str> = database.database.url().into();
     let failed = |error: std::io::Error| vec![format!("the test itself failed: {error}")];
     let mut cluster = Cluster::start(&url, folder, plan.skews).await.map_err(failed)?;
-    until_up(&cluster, 1).await?;
+    until_up(&cluster, 1, pace).await?;
     let (times, seen) = watch::channel(Times::default());
     let (http, addresses) = (Http::new(), Arc::clone(&cluster.addresses));
     let caller = |number: u64| Caller {
         http: http.clone(),
         addresses: Arc::clone(&addresses),
         times: seen.clone(),
+        pace: pace.clone(),
         draws: StdRng::seed_from_u64(plan.seed * 1_000 + number),
         database: Arc::clone(&url),
     };
@@ -95,7 +99,7 @@ async fn on(plan: &Plan, database: &Database, folder: &Path) -> Result<Figures, 
         clients.spawn(order_until(caller(number), format!("c{number}")));
     }
     let done = faults(plan, &mut cluster, database, &times).await.map_err(failed)?;
-    times.send_replace(Times { is_over: true, deadline: Some(Instant::now() + CALM_MAX) });
+    times.send_replace(Times { is_over: true, deadline: Some(pace.now() + CALM_MAX) });
 
     let (mut told, mut wrong) = (Vec::new(), Vec::new());
     while let Some(client) = clients.join_next().await {
@@ -105,28 +109,35 @@ async fn on(plan: &Plan, database: &Database, folder: &Path) -> Result<Figures, 
             Err(error) => wrong.push(format!("a client failed: {error}")),
         }
     }
-    until_up(&cluster, NODES).await?;
-    times.send_replace(Times { is_over: true, deadline: Some(Instant::now() + CALM_MAX) });
+    until_up(&cluster, NODES, pace).await?;
+    times.send_replace(Times { is_over: true, deadline: Some(pace.now() + CALM_MAX) });
     let mut late = caller(CLIENTS);
     for each in &mut told {
         if let Err(error) = late.again(each).await {
             wrong.push(format!("{} ({:?}), asked again: {error}", each.order.op, each.kind));
         }
     }
-    wrong.extend(settled(&url).await);
+    wrong.extend(settled(&url, pace).await);
+    wrong.extend(cluster.ended_by_themselves().map(|node| format!("P1: {node} ended by itself")));
     let only_kills = plan.acts.iter().all(|(_, act)| matches!(act, Act::Kill(_) | Act::Start(..)));
     drop(cluster);
-    let mut figures = judge(folder, &url, &told, &done, &mut wrong).await;
+    let mut figures = judge(folder, &url, (&told, &done, pace), &mut wrong).await;
     (figures.only_kills, figures.restarts) = (only_kills, plan.restarts());
     if wrong.is_empty() { Ok(figures) } else { Err(wrong) }
 }
 
 /// Lets the checkers see all there is.
-async fn judge(folder: &Path, url: &str, told: &[Told], done: &Done, wrong: &mut Vec<String>) -> Figures {
+async fn judge(
+    folder: &Path,
+    url: &str,
+    (told, done, pace): (&[Told], &Done, &Pace),
+    wrong: &mut Vec<String>,
+) -> Figures {
     let lines = record::read(folder).unwrap_or_else(|error| {
         wrong.push(format!("what nodes wrote down cannot be read: {error}"));
         Vec::new()
     });
+    wrong.extend(record::complaints(folder));
     let rows = tables::ask(url, "SELECT run || ' ' || nonce FROM sim_money").await;
     let rows = rows.unwrap_or_else(|error| {
         wrong.push(error);
@@ -134,20 +145,21 @@ async fn judge(folder: &Path, url: &str, told: &[Told], done: &Done, wrong: &mut
     });
     let money = rows.iter().filter_map(|row| row.split_once(' '));
     let money: Vec<_> = money.map(|(run, nonce)| Money { run: run.to_owned(), nonce: nonce.to_owned() }).collect();
-    let Verdict { wrong: found, strays, early_us } = Life { lines: &lines, told, done, money: &money }.check();
+    let Verdict { wrong: found, strays, early_us } = Life { lines: &lines, told, done, money: &money, pace }.check();
     wrong.extend(found);
     let takeovers = takeovers(&lines, done);
-    if let Some(took) = takeovers.iter().find(|took| **took > TAKEOVER_MAX_US) {
-        wrong.push(format!("P1: a killed node's run went on after {} ms only", took / 1000));
+    if let Some((at, again)) = takeovers.iter().find(|(at, again)| pace.between(*at, *again) > TAKEOVER_MAX) {
+        wrong.push(format!("P1: a killed node's run went on after {} ms only", (again - at) / 1000));
     }
+    let takeovers = takeovers.into_iter().map(|(at, again)| again - at).collect();
     let (orders, lines, kills) = (told.len(), lines.len(), done.killed.len());
     Figures { orders, lines, kills, strays, early_us, takeovers, ..Figures::default() }
 }
 
-async fn until_up(cluster: &Cluster, nodes: usize) -> Result<(), Vec<String>> {
-    let until = Instant::now() + CALM_MAX;
+async fn until_up(cluster: &Cluster, nodes: usize, pace: &Pace) -> Result<(), Vec<String>> {
+    let until = pace.now() + CALM_MAX;
     while cluster.addresses.lock().iter().flatten().count() < nodes {
-        if until.elapsed() > Duration::ZERO {
+        if pace.now() > until {
             return Err(vec!["the nodes did not come up".to_owned()]);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -190,8 +202,8 @@ async fn faults(
 }
 
 /// Waits until nothing is under way any more, and tells what is left.
-async fn settled(url: &str) -> Vec<String> {
-    let until = Instant::now() + CALM_MAX / 4;
+async fn settled(url: &str, pace: &Pace) -> Vec<String> {
+    let until = pace.now() + CALM_MAX / 4;
     loop {
         let left = match tables::left(url).await {
             Ok(left) => left,
@@ -200,7 +212,7 @@ async fn settled(url: &str) -> Vec<String> {
         if left.is_empty() {
             break;
         }
-        if until.elapsed() > Duration::ZERO {
+        if pace.now() > until {
             let now = tables::ask(url, "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INT8)").await;
             return left.into_iter().map(|row| format!("P1: at {now:?} it is still there: {row}")).collect();
         }

@@ -1,6 +1,9 @@
 //! P1, P3, P4, P6, P7 and P8, from what clients were told and what runs answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Life, Verdict};
 use crate::{
@@ -9,8 +12,8 @@ use crate::{
     record::What,
 };
 
-/// How early a timer may be: nodes know the database's clock to half of a round trip.
-const EARLY_MAX_US: i64 = 100_000;
+/// How early a timer may be, at the machine's pace: nodes know the database's clock to half of a round trip.
+const EARLY_MAX: Duration = Duration::from_millis(100);
 
 /// A row of the table that steps write to in their own transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +52,8 @@ pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
                     let [before, after] = &receipt.outputs[..] else { continue };
                     let slept = i64::try_from(after.began.saturating_sub(before.ended)).unwrap_or(i64::MAX);
                     let early = i64::try_from(told.order.nap_ms * 1000).unwrap_or(i64::MAX) - slept;
-                    if early > EARLY_MAX_US {
+                    let too_early = u64::try_from(early).unwrap_or(0);
+                    if life.pace.between(after.began, after.began.saturating_add(too_early)) > EARLY_MAX {
                         wrong(format!("P6: its timer fired {early} µs early"));
                     }
                     verdict.early_us = verdict.early_us.max(early);

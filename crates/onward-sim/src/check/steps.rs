@@ -1,12 +1,15 @@
 //! P2, P3 and P5, from what the bodies of steps wrote down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Life, Verdict};
 use crate::record::{Line, What};
 
-/// How long a process that has lost a run may go on in it: it is told so by its own stopwatch, on a busy machine.
-const STRAY_MAX_US: u64 = 1_500_000;
+/// How long a process that has lost a run may go on in it, at the machine's pace: its own stopwatch tells it so.
+const STRAY_MAX: Duration = Duration::from_millis(1_500);
 
 /// One call of a handler.
 type Execution<'a> = (&'a str, u64);
@@ -38,7 +41,8 @@ pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
 
 /// Whether the line's process had gone on from a SIGSTOP just before.
 fn just_woke(life: &Life<'_>, line: &Line) -> bool {
-    let woke = |(process, at): &(String, u64)| *process == line.process && line.at.wrapping_sub(*at) < STRAY_MAX_US;
+    let soon = |at: u64| line.at >= at && life.pace.between(at, line.at) < STRAY_MAX;
+    let woke = |(process, at): &(String, u64)| *process == line.process && soon(*at);
     life.done.continued.iter().any(woke)
 }
 
@@ -104,7 +108,7 @@ impl<'a> Run<'a> {
         verdict.strays += 1;
         let continued = life.done.continued.iter().filter(|(process, at)| *process == line.process && *at <= line.at);
         let noticed = continued.map(|(_, at)| *at).chain([superseded]).max().unwrap_or(superseded);
-        if line.at - noticed > STRAY_MAX_US {
+        if life.pace.between(noticed, line.at) > STRAY_MAX {
             let (what, late) = (&line.what, (line.at - noticed) / 1000);
             verdict.wrong.push(format!(
                 "P5: {} ran {what:?} in {:?} {late} ms after it was lost",

@@ -7,9 +7,9 @@ use crate::{
     record::{Line, What},
 };
 
-/// Microseconds from each kill to each call of a handler that goes on with a run of the killed process: of those runs
-/// whose step was under way, as others may have nothing to do just then.
-pub(crate) fn takeovers(lines: &[Line], done: &Done) -> Vec<u64> {
+/// When each process was killed, and when each call of a handler began that goes on with a run of it, by the stopwatch:
+/// of those runs whose step was under way, as others may have nothing to do just then.
+pub(crate) fn takeovers(lines: &[Line], done: &Done) -> Vec<(u64, u64)> {
     let mut runs: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in lines {
         runs.entry(&line.run).or_default().push(line);
@@ -21,7 +21,7 @@ pub(crate) fn takeovers(lines: &[Line], done: &Done) -> Vec<u64> {
             let was_in_step = last.process == *process && matches!(last.what, What::Start { .. });
             let next = lines.iter().find(|line| line.at > *at && line.what == What::Enter);
             if let Some(next) = next.filter(|_| was_in_step) {
-                took.push(next.at - at);
+                took.push((*at, next.at));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     client::{Ended, Told},
     cluster::Done,
     order::{Kind, Order, Output, Receipt},
+    pace::Pace,
     record::{Line, What},
 };
 
@@ -75,7 +76,8 @@ impl Case {
 
     fn verdict(&self) -> Verdict {
         let told = std::slice::from_ref(&self.told);
-        Life { lines: &self.lines, told, done: &self.done, money: &self.money }.check()
+        let pace = Pace::steady();
+        Life { lines: &self.lines, told, done: &self.done, money: &self.money, pace: &pace }.check()
     }
 
     #[track_caller]
