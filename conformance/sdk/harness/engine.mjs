@@ -27,10 +27,11 @@ export class Engine extends Program {
   }
 
   /** `onward start`, with keys. */
-  static cloud({ signingKeys = [SIGNING_KEY], eventKey = EVENT_KEY, allowPrivate = true, ...options } = {}) {
+  static cloud({ signingKeys = [SIGNING_KEY], eventKey = EVENT_KEY, allowPrivate = true, origins = ["*"], ...options } = {}) {
     const keys = signingKeys.flatMap((key) => ["--signing-key", key]);
+    const allowed = origins.flatMap((origin) => ["--allow-origin", origin]);
     const more = [...(eventKey ? ["--event-key", eventKey] : []), ...(allowPrivate ? ["--allow-private"] : [])];
-    const flags = [...keys, ...more, "--retry-interval", "1s"];
+    const flags = [...keys, ...allowed, ...more, "--retry-interval", "1s"];
     return Engine.#open("start", flags, { signingKey: signingKeys[0], eventKey, ...options });
   }
 

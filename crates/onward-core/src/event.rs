@@ -10,9 +10,6 @@ use serde_json::{Map, Value};
 
 use crate::{Payload, Timestamp};
 
-/// The longest event name, in bytes.
-pub const EVENT_NAME_BYTES_MAX: usize = 256;
-
 /// An event as it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

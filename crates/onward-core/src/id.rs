@@ -17,6 +17,34 @@ pub struct InvalidId {
     pub reason: &'static str,
 }
 
+/// The longest name or id that senders and handlers choose (of events, signals and steps), in bytes.
+///
+/// Stores find waits and events by them, and an entry of PostgreSQL's index has 2,704 bytes at most
+/// (`BTMaxItemSize` of its B-tree).
+pub const NAME_BYTES_MAX: usize = 1_024;
+
+/// Checks a name or an id of an event or a signal: 1 to 1,024 bytes, without control characters.
+///
+/// ```
+/// use onward_core::check_name;
+///
+/// assert!(check_name("event name", "order/paid").is_ok());
+/// let refused = check_name("event name", "order\npaid").unwrap_err();
+/// assert_eq!(refused.to_string(), "invalid event name: it has a control character");
+/// ```
+pub fn check_name(what: &'static str, name: &str) -> Result<(), InvalidId> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_BYTES_MAX {
+        "it has more than 1,024 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(InvalidId { what, reason })
+}
+
 /// The id of a run: a ULID, so ids made later sort later.
 ///
 /// # Example

@@ -19,7 +19,7 @@ pub mod waiter;
 pub use crate::{
     clock::{Clock, Timestamp},
     duration::{IntoDuration, InvalidDuration, parse_duration},
-    id::{EndpointId, Fence, InvalidId, NodeId, RunId, Seq, StepKey, Version},
+    id::{EndpointId, Fence, InvalidId, NAME_BYTES_MAX, NodeId, RunId, Seq, StepKey, Version, check_name},
     payload::Payload,
     retry::{Attempt, Draw, InvalidRetryPolicy, RetryPolicy},
     store::{Store, StoreError},

@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{InvalidId, StepKey};
-
-/// The longest step id, in bytes.
-pub const STEP_ID_BYTES_MAX: usize = 1024;
+use crate::{InvalidId, StepKey, id::NAME_BYTES_MAX};
 
 /// A step's id as its author wrote it, and which use of it in the run this is (from 0).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +19,7 @@ impl StepId {
         if name.is_empty() {
             return Err(InvalidId { what, reason: "it is empty" });
         }
-        if name.len() > STEP_ID_BYTES_MAX {
+        if name.len() > NAME_BYTES_MAX {
             return Err(InvalidId { what, reason: "it has more than 1,024 bytes" });
         }
         Ok(Self { name, index })

@@ -45,6 +45,10 @@ pub enum StoreError {
     /// wrong. Trying again changes nothing before somebody has changed that.
     #[error("store is misconfigured")]
     Misconfigured(#[source] BoxError),
+    /// The store will never write this: a value is larger than it holds, or not one that it takes. Nothing was written, and
+    /// trying again changes nothing.
+    #[error("store rejects the write")]
+    Rejected(#[source] BoxError),
     /// What is stored cannot be read.
     #[error("store is corrupt")]
     Corrupt(#[source] BoxError),

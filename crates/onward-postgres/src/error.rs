@@ -47,11 +47,19 @@ impl Abort {
     }
 }
 
+/// Whether the database refuses a value for what it is, whenever it comes: data exceptions (class 22) and limits of the
+/// program (class 54), such as an index entry that is too large.
+fn is_never_written(error: &(dyn std::error::Error + 'static)) -> bool {
+    let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    code.is_some_and(|code| ["22", "54"].iter().any(|class| code.code().starts_with(class)))
+}
+
 impl From<Abort> for StoreError {
     fn from(abort: Abort) -> Self {
         match abort {
             Abort::Refused(error) => error,
             Abort::Conflict(error) => Self::Unavailable(error.into()),
+            Abort::Failed(error) if is_never_written(&*error) => Self::Rejected(error),
             Abort::Failed(error) => Self::Unavailable(error),
         }
     }
@@ -106,6 +114,10 @@ pub(crate) fn misconfigured(why: impl Into<BoxError>) -> StoreError {
 
 pub(crate) fn unavailable(why: impl Into<BoxError>) -> StoreError {
     StoreError::Unavailable(why.into())
+}
+
+pub(crate) fn rejected(why: impl Into<BoxError>) -> StoreError {
+    StoreError::Rejected(why.into())
 }
 
 pub(crate) fn corrupt(why: impl Into<BoxError>) -> StoreError {

@@ -135,6 +135,7 @@ fn answer_of(prepared: &Prepared, due_at: Option<i64>) -> Checkpointed {
 fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::Corrupt(source) => crate::error::corrupt(source.to_string()),
+        StoreError::Rejected(source) => crate::error::rejected(source.to_string()),
         StoreError::Unavailable(source) => crate::error::unavailable(source.to_string()),
         other => crate::error::unavailable(other.to_string()),
     }

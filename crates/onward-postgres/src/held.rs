@@ -12,7 +12,7 @@ use onward_core::{
 };
 use parking_lot::Mutex;
 
-use crate::error::{corrupt, unavailable};
+use crate::error::{corrupt, rejected};
 
 /// The most entries that a run's journal can have.
 pub(crate) const ENTRIES_MAX: u32 = (1 << 20) - 2;
@@ -50,7 +50,7 @@ impl Held {
                 return Err(corrupt(format!("the journal's next entry is {}, not {}", next.0, seq.0)));
             }
             if next.0 >= ENTRIES_MAX {
-                return Err(unavailable("the journal is full"));
+                return Err(rejected("the journal is full"));
             }
             next = next.next();
         }
@@ -60,7 +60,7 @@ impl Held {
             }
             streamed = match streamed.0.checked_add(count) {
                 Some(last) if last <= FRAMES_MAX => Place(last),
-                _ => return Err(unavailable("the stream is full")),
+                _ => return Err(rejected("the stream is full")),
             };
         }
         (self.next, self.streamed) = (next, streamed);

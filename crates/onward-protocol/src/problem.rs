@@ -107,6 +107,8 @@ codes! {
     EventMalformed BAD_REQUEST "event-malformed" "The event is malformed",
     /// The event is larger than is taken.
     EventTooLarge PAYLOAD_TOO_LARGE "event-too-large" "The event is too large",
+    /// The body is not said to be JSON.
+    ContentTypeUnsupported UNSUPPORTED_MEDIA_TYPE "content-type-unsupported" "The content type is not supported here",
     /// The route does not take the method.
     MethodNotAllowed METHOD_NOT_ALLOWED "method-not-allowed" "The method is not allowed here",
 }

@@ -31,6 +31,7 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || a >= 240
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 192 && b == 88 && c == 99)
         || (a == 198 && (18..20).contains(&b))
         || (a == 198 && b == 51 && c == 100)
         || (a == 203 && b == 0 && c == 113)
@@ -40,7 +41,11 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let embeds_v4 = (first == 0x64 && second == 0xff9b) || first == 0x2002;
     // Only what is handed out to everyone is public.
-    first & 0xe000 != 0x2000 || embeds_v4 || (first == 0x2001 && (second == 0xdb8 || second < 0x200))
+    let is_documentation = first == 0x3fff && second < 0x1000;
+    first & 0xe000 != 0x2000
+        || embeds_v4
+        || is_documentation
+        || (first == 0x2001 && (second == 0xdb8 || second < 0x200))
 }
 
 #[cfg(test)]
@@ -70,10 +75,15 @@ mod tests {
             "2002:7f00:1::",
             "2001:db8::1",
             "198.18.0.1",
+            "192.88.99.1",
+            "3fff::1",
+            "3fff:fff::1",
         ] {
             assert!(is_private(address.parse().unwrap()), "{address}");
         }
-        for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1"] {
+        for address in
+            ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1", "3ffe::1"]
+        {
             assert!(!is_private(address.parse().unwrap()), "{address}");
         }
     }

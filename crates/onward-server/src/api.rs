@@ -4,6 +4,7 @@ mod checkpoint;
 mod event;
 mod info;
 mod output;
+mod query;
 mod refusal;
 mod register;
 mod run;
@@ -18,7 +19,7 @@ use axum::{
     body::Body,
     extract::Request,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -31,32 +32,54 @@ use crate::shared::Shared;
 /// What a route is given.
 type Engine = axum::extract::State<Arc<Shared>>;
 
-/// All routes.
+/// Whose pages may call a route of an engine without keys, as far as a browser tells whose a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pages {
+    /// Everybody's: the route needs a run's token, or tells nothing of anybody.
+    Any,
+    /// Everybody's where there is an event key, which the page must know.
+    WithEventKey,
+    /// Those of this machine.
+    Local,
+}
+
+/// All routes, and whose pages may call each.
+fn routes() -> Vec<(&'static str, Pages, MethodRouter<Arc<Shared>>)> {
+    vec![
+        ("/v1/checkpoint", Pages::Local, post(checkpoint::first)),
+        ("/v1/checkpoint/{run}/steps", Pages::Local, post(checkpoint::steps)),
+        ("/v1/checkpoint/{run}/async", Pages::Local, post(checkpoint::steps)),
+        ("/v0/runs/{run}/actions", Pages::Local, get(state::actions)),
+        ("/v0/runs/{run}/batch", Pages::Local, get(state::batch)),
+        ("/v1/http/runs/{run}/output", Pages::Any, get(output::output).options(preflight)),
+        ("/v1/checkpoint/{run}/output", Pages::Any, get(output::output).options(preflight)),
+        ("/v1/realtime/publish/tee", Pages::Local, post(tee::tee)),
+        ("/v1/realtime/sse", Pages::Any, get(stream::stream).options(preflight)),
+        ("/e/{key}", Pages::WithEventKey, post(event::events).options(preflight)),
+        ("/v1/signals", Pages::Local, post(event::signal)),
+        ("/fn/register", Pages::Local, post(register::register)),
+        ("/v1/runs", Pages::Local, get(run::list)),
+        ("/v1/runs/{run}", Pages::Local, get(run::show).delete(run::cancel)),
+        ("/v1/runs/{run}/retry", Pages::Local, post(run::retry)),
+        ("/health", Pages::Any, get(info::health)),
+        ("/metrics", Pages::Local, get(info::metrics)),
+        ("/dev", Pages::Local, get(info::dev)),
+    ]
+}
+
+/// The routes as a service.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/checkpoint", post(checkpoint::first))
-        .route("/v1/checkpoint/{run}/steps", post(checkpoint::steps))
-        .route("/v1/checkpoint/{run}/async", post(checkpoint::steps))
-        .route("/v0/runs/{run}/actions", get(state::actions))
-        .route("/v0/runs/{run}/batch", get(state::batch))
-        .route("/v1/http/runs/{run}/output", get(output::output).options(preflight))
-        .route("/v1/checkpoint/{run}/output", get(output::output).options(preflight))
-        .route("/v1/realtime/publish/tee", post(tee::tee))
-        .route("/v1/realtime/sse", get(stream::stream).options(preflight))
-        .route("/e/{key}", post(event::events).options(preflight))
-        .route("/v1/signals", post(event::signal))
-        .route("/fn/register", post(register::register))
-        .route("/v1/runs", get(run::list))
-        .route("/v1/runs/{run}", get(run::show).delete(run::cancel))
-        .route("/v1/runs/{run}/retry", post(run::retry))
-        .route("/health", get(info::health))
-        .route("/metrics", get(info::metrics))
-        .route("/dev", get(info::dev))
+    let mut router = Router::new();
+    for (path, pages, methods) in routes() {
+        let guard = axum::middleware::from_fn_with_state((Arc::clone(&shared), pages), guard_pages);
+        router = router.route(path, methods.layer(guard));
+    }
+    router
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "the engine has no such route"))
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the route does not take this method")
         })
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), from_elsewhere))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), guard_host))
         .with_state(shared)
 }
 
@@ -67,39 +90,51 @@ pub(crate) fn opening() -> Router {
     })
 }
 
-/// Without keys, any page that a developer has open could order the engine about: a browser says where it comes from,
-/// and by which name it was led here.
-async fn from_elsewhere(
-    axum::extract::State(shared): Engine,
+/// Without keys, any page that a developer has open could order the engine about: a browser says whose page it is.
+async fn guard_pages(
+    axum::extract::State((shared, pages)): axum::extract::State<(Arc<Shared>, Pages)>,
     request: Request,
     next: axum::middleware::Next,
 ) -> Response {
-    if !shared.options.signing_keys.is_empty() {
+    let options = &shared.options;
+    let is_open = match pages {
+        Pages::Any => true,
+        Pages::WithEventKey => !options.event_keys.is_empty(),
+        Pages::Local => false,
+    };
+    if is_open || !options.signing_keys.is_empty() || request.headers().get_all(header::ORIGIN).iter().all(is_loopback)
+    {
         return next.run(request).await;
     }
-    let path = request.uri().path();
-    let is_open = path.ends_with("/output")
-        || path == "/v1/realtime/sse"
-        || (path.starts_with("/e/") && !shared.options.event_keys.is_empty());
-    let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if !is_open && !headers.get(header::ORIGIN).is_none_or(is_loopback) {
-        let text = "a page of another origin may not call this: set a signing key, for events an event key";
-        return Refusal::new(StatusCode::FORBIDDEN, text).into_response();
-    }
-    if !host.is_none_or(is_near) {
-        let text = "without keys, the engine is called by localhost, an address, or a name without dots";
+    let text = "a page of another origin may not call this: set a signing key, for events an event key";
+    Refusal::new(StatusCode::FORBIDDEN, text).into_response()
+}
+
+/// A request names its host once. Without keys, the name must be one that no page elsewhere can have: else it may have
+/// been made to lead here.
+async fn guard_host(axum::extract::State(shared): Engine, request: Request, next: axum::middleware::Next) -> Response {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let host = match (named.next(), named.next(), request.uri().authority()) {
+        (Some(host), None, _) => host.to_str().ok().map(str::to_owned),
+        (None, None, Some(authority)) => Some(authority.as_str().to_owned()),
+        _ => None,
+    };
+    let Some(host) = host else { return Refusal::malformed("the request must have one Host header").into_response() };
+    if shared.options.signing_keys.is_empty() && !is_near(&host, &shared.options.hosts) {
+        let text = "without keys, the engine is called by an address, localhost or host.docker.internal: allow another \
+                    name with --allow-host NAME";
         return Refusal::new(StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
     next.run(request).await
 }
 
-/// Whether a host is a name that no page elsewhere can have: else its name may have been made to lead here.
-fn is_near(host: &str) -> bool {
+/// Whether a host is an address, or a name that leads to this machine or was allowed.
+fn is_near(host: &str, allowed: &[String]) -> bool {
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    let name = name.map_or(host, |(name, _)| name);
+    let name = name.map_or(host, |(name, _)| name).to_ascii_lowercase();
     let is_address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-    is_address || !name.contains('.') || [".localhost", ".internal", ".local"].iter().any(|end| name.ends_with(end))
+    let is_local = matches!(name.as_str(), "localhost" | "host.docker.internal") || name.ends_with(".localhost");
+    is_address || is_local || allowed.contains(&name)
 }
 
 /// Whether an origin is on this machine.
@@ -195,18 +230,4 @@ fn refused(error: &StoreError) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::is_near;
-
-    #[test]
-    fn a_name_that_a_page_elsewhere_can_have_is_not_near() {
-        for near in
-            ["localhost:8288", "127.0.0.1:8288", "[::1]:8288", "engine", "a.localhost", "host.docker.internal:1"]
-        {
-            assert!(is_near(near), "{near}");
-        }
-        for far in ["evil.example:8288", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80"] {
-            assert!(!is_near(far), "{far}");
-        }
-    }
-}
+mod tests;

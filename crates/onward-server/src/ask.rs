@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onward_core::{
-    Payload, RunId, Timestamp,
+    Payload, RunId, Timestamp, check_name,
     event::{
         MatchValue, Matcher,
         matching::{When, lookup, text_of},
@@ -104,8 +104,9 @@ impl Reading<'_> {
             },
             OpKind::WaitForEvent { name, timeout, expression } => {
                 let kind = StepKind::WaitForEvent;
+                let checked = checked("event name", &name);
                 let name = named(&name, expression.as_deref());
-                match self.time(timeout).and_then(|until| Ok((until, matcher(&name, self.origin)?))) {
+                match checked.and_then(|()| Ok((self.time(timeout)?, matcher(&name, self.origin)?))) {
                     Ok((until, matcher)) => {
                         let subject = Subject::Event { matcher, since: Some(self.since) };
                         Ask::Wait { kind, name, subject, until: Some(until) }
@@ -115,7 +116,9 @@ impl Reading<'_> {
             }
             OpKind::WaitForSignal { signal, timeout, replace } => {
                 let kind = StepKind::WaitForSignal;
-                match self.time(timeout.unwrap_or(Until::For(WAIT_DEFAULT))) {
+                match checked("signal name", &signal)
+                    .and_then(|()| self.time(timeout.unwrap_or(Until::For(WAIT_DEFAULT))))
+                {
                     Ok(until) => {
                         let subject = Subject::Signal { name: signal.clone(), replace };
                         Ask::Wait { kind, name: signal, subject, until: Some(until) }
@@ -178,6 +181,11 @@ impl Reading<'_> {
         };
         Ask::Invoke { child: Box::new(child), until }
     }
+}
+
+/// Whether a name may be, or the error of the step that chose it.
+fn checked(what: &'static str, name: &str) -> Result<(), Payload> {
+    check_name(what, name).map_err(|invalid| error("InvalidName", &invalid.to_string()))
 }
 
 /// What a wait for an event is journaled with: the event's name, and on a line of its own the expression.

@@ -28,7 +28,8 @@ use crate::{
 
 /// Makes calls: keeps connections open, and bounds how many are under way.
 pub(crate) struct Caller {
-    client: reqwest::Client,
+    /// For origins that are listed, and for all others.
+    clients: [reqwest::Client; 2],
     reach: Reach,
     all: Arc<Semaphore>,
     origins: Mutex<BTreeMap<String, Arc<Semaphore>>>,
@@ -49,7 +50,7 @@ impl Caller {
         let Limits { reentries, reentries_per_origin, .. } = options.limits;
         let reach = Reach::new(&options.origins);
         Ok(Self {
-            client: reach.client()?,
+            clients: reach.clients()?,
             reach,
             all: Arc::new(Semaphore::new(reentries.clamp(1, Semaphore::MAX_PERMITS))),
             origins: Mutex::default(),
@@ -62,9 +63,10 @@ impl Caller {
         &self.reach
     }
 
-    /// The client, for requests that steps ask for.
-    pub(crate) const fn client(&self) -> &reqwest::Client {
-        &self.client
+    /// The client that may connect to where a URL leads.
+    pub(crate) fn client(&self, url: &reqwest::Url) -> &reqwest::Client {
+        let [listed, others] = &self.clients;
+        if self.reach.is_listed(url) { listed } else { others }
     }
 
     /// Waits for a place among the calls under way. **Cancel-safe**.
@@ -146,9 +148,10 @@ async fn ask(live: &Arc<Live>, call: Call) -> Result<Reply, NoAnswer> {
         }
     };
     let wire = wire.ok_or("the call cannot be written: a URL is none, or JSON is nested too deeply")?;
-    let url = reqwest::Url::parse(&wire.url).map_err(|_| "the endpoint's URL is not one")?;
-    live.shared.caller.reach.check(&url).map_err(|refused| {
-        tracing::warn!(run_id = %live.run_id, endpoint = %live.endpoint, %refused, "the endpoint may not be called");
+    let url = reqwest::Url::parse(&wire.url).map_err(|_| "invalid endpoint URL")?;
+    let reach = &live.shared.caller.reach;
+    reach.check(&url).map_err(|refused| {
+        reach.explain(&url, refused);
         "the engine may not call the endpoint"
     })?;
     let _place = live.shared.caller.place(&url.origin().ascii_serialization()).await;
@@ -162,7 +165,8 @@ async fn ask(live: &Arc<Live>, call: Call) -> Result<Reply, NoAnswer> {
 
 async fn send(live: &Live, wire: Wire, url: reqwest::Url) -> Result<Reply, NoAnswer> {
     let limits = &live.shared.options.limits;
-    let request = live.shared.caller.client.request(wire.method, url).headers(wire.headers).body(wire.body);
+    let caller = &live.shared.caller;
+    let request = caller.client(&url).request(wire.method, url).headers(wire.headers).body(wire.body);
     let mut response = request.send().await.map_err(|error| unreachable(&error))?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());

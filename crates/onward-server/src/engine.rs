@@ -20,6 +20,7 @@ use crate::{
     functions::Functions,
     live::{Registry, Remote},
     observe::Metrics,
+    options::Mode,
     peers::{self, Peers},
     record::Names,
     serve::{self, serve},
@@ -159,6 +160,11 @@ impl Engine {
         }))
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Where it listens.
     pub const fn listen_address(&self) -> SocketAddr {
         self.address
@@ -215,6 +221,10 @@ impl Opened {
 }
 
 fn signing_keys(options: &Options) -> Result<Keys, Error> {
+    if options.mode == Mode::Start && options.origins.only.is_empty() && !options.origins.any {
+        let why = "origins.only names no origin to call: name each that has endpoints, or set origins.any";
+        return Err(Error::Option(why.to_owned()));
+    }
     let keys: Result<Vec<_>, _> = options.signing_keys.iter().map(|key| SigningKey::parse(key)).collect();
     Ok(Keys::new(keys?))
 }

@@ -48,13 +48,16 @@ pub struct Options {
     pub retry: Retry,
     /// Which endpoints it calls.
     pub origins: Origins,
+    /// By which names the engine may be called while it has no signing key, beside addresses, `localhost`, names below it,
+    /// and `host.docker.internal`.
+    pub hosts: Vec<String>,
     /// The form of an asynchronous response.
     pub output: OutputForm,
     /// How long an ended run is kept.
     pub retention: Duration,
     /// How long an event is kept.
     pub event_retention: Duration,
-    /// How long a run's token opens it.
+    /// How long a run's token opens it; at least as long as the run is kept.
     pub token_lifetime: Duration,
     /// How long a run in its first request may be silent before the engine calls its endpoint again.
     pub first_request_lease: Duration,
@@ -80,11 +83,17 @@ pub enum Retry {
 }
 
 /// Which endpoints the engine calls.
+///
+/// The SDK takes an endpoint's origin from the `Host` of the request that reached it. So whoever can send a request to an
+/// endpoint chooses the origin that it reports, and an engine that calls any origin signs a body of his choice for him.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// Only these, such as `https://app.example.com`, where there is any.
+    /// These, such as `https://app.example.com`, wherever they are. Steps may call them, too.
     pub only: Vec<String>,
-    /// Whether those on loopback, private and link-local addresses are called.
+    /// Whether every other origin is called, too. [`Mode::Start`] needs this or an origin in `only`.
+    pub any: bool,
+    /// Whether private addresses (loopback, link-local and others that are not everyone's) are called that are not in
+    /// `only`: by endpoints' calls where `any` is set, and by steps.
     pub private: bool,
 }
 
@@ -177,7 +186,7 @@ impl Options {
 
     /// The defaults of a mode.
     pub fn new(mode: Mode) -> Self {
-        let (retry, private, unreachable_for) = match mode {
+        let (retry, is_dev, unreachable_for) = match mode {
             Mode::Dev => (Retry::Every(Duration::from_secs(1)), true, Duration::from_secs(10)),
             Mode::Start => {
                 let retry = Retry::Between(Duration::from_secs(2), Duration::from_secs(300));
@@ -195,11 +204,12 @@ impl Options {
             signing_keys: Vec::new(),
             event_keys: Vec::new(),
             retry,
-            origins: Origins { only: Vec::new(), private },
+            origins: Origins { only: Vec::new(), any: is_dev, private: is_dev },
+            hosts: Vec::new(),
             output: OutputForm::Compatible,
             retention: Duration::from_secs(7 * 24 * 3600),
             event_retention: Duration::from_secs(7 * 24 * 3600),
-            token_lifetime: Duration::from_secs(30 * 24 * 3600),
+            token_lifetime: Duration::from_secs(7 * 24 * 3600),
             first_request_lease: Duration::from_secs(300),
             unreachable_for,
             reentry_timeout: Duration::from_secs(2 * 3600),

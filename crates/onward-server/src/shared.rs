@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use onward_core::{Clock, Draw, Fence, RetryPolicy, RunId, Store, journal::Entry, store::Lease};
+use onward_core::{
+    Clock, Draw, Fence, RetryPolicy, RunId, Store, StoreError,
+    journal::Entry,
+    run::Outcome,
+    store::{Checkpoint, Lease, Then},
+};
 use onward_protocol::{
     sdk::signing::Keys,
     token::{self, KeyRing},
@@ -65,6 +70,17 @@ impl Shared {
     /// What a stored run's journal tells: enough to say what is known of its steps, not to go on with it.
     pub(crate) fn stored_plan(&self, journal: &[Entry]) -> Plan {
         Plan::new(self.policy(0), self.options.limits.steps).replay(journal)
+    }
+
+    /// Ends a run that cannot go on, and tells who waits for it.
+    pub(crate) async fn end(&self, lease: Lease, outcome: Outcome) -> Result<(), StoreError> {
+        let then = Then::Finish(outcome.clone());
+        let checkpoint = Checkpoint { then, ..Checkpoint::new(lease, self.clock.now()) };
+        let done = self.store.checkpoint(checkpoint).await?;
+        self.scheduler.woken(&done.woken);
+        self.metrics.run_finished(outcome.status.as_str());
+        self.hub.finish(lease.run_id, Arc::new(outcome));
+        Ok(())
     }
 
     /// A token that opens a run from now on.

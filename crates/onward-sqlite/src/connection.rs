@@ -1,7 +1,7 @@
 //! Opening: the lock, the file, the connections.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
@@ -65,7 +65,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         make_directory(dir).map_err(|error| io_error("cannot make the directory", dir, &error))?;
     }
     let path = beside(path, "-lock");
-    let file = File::options()
+    let file = for_owner()
         .create(true)
         .truncate(false)
         .write(true)
@@ -75,6 +75,23 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(unavailable("database is in use by another process")),
         Err(TryLockError::Error(error)) => Err(io_error("cannot lock", &path, &error)),
+    }
+}
+
+/// Options for a file that only its owner reads and writes, where it is new: it has requests, outputs and the token key.
+fn for_owner() -> OpenOptions {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Makes the database's file, where there is none. The files that SQLite makes beside it get the same permissions.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    match for_owner().create_new(true).write(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io_error("cannot make", path, &error)),
     }
 }
 
@@ -95,6 +112,9 @@ pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, Sto
         Place::File(path) => opening_error(path, error),
         Place::Memory => store_error(error),
     };
+    if let Place::File(path) = place {
+        make_file(path)?;
+    }
     let conn = open(place).map_err(opening)?;
     if let Place::File(path) = place {
         let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(opening)?;

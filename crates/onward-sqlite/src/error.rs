@@ -70,6 +70,10 @@ pub(crate) fn misconfigured(why: impl Into<BoxError>) -> StoreError {
     StoreError::Misconfigured(why.into())
 }
 
+pub(crate) fn rejected(why: impl Into<BoxError>) -> StoreError {
+    StoreError::Rejected(why.into())
+}
+
 pub(crate) fn corrupt(why: impl Into<BoxError>) -> StoreError {
     StoreError::Corrupt(why.into())
 }

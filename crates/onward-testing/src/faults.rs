@@ -88,6 +88,8 @@ impl Call {
 pub enum Fault {
     /// It gets [`StoreError::Unavailable`] and nothing is written. The calls after it are served.
     Fail,
+    /// It gets [`StoreError::Rejected`] and nothing is written, as of a value that the store never takes.
+    Reject,
     /// The process dies before it is written: neither it nor any other call that still waits is answered, ever.
     CrashBefore,
     /// The process dies when it is durable and before anybody hears of it: no call is answered from then on.
@@ -234,6 +236,10 @@ impl FaultyStore {
             }
             Some(Fault::Fail) => {
                 let error = StoreError::Unavailable(format!("{call:?} was made to fail").into());
+                Box::pin(std::future::ready(Err(error)))
+            }
+            Some(Fault::Reject) => {
+                let error = StoreError::Rejected(format!("{call:?} is never written").into());
                 Box::pin(std::future::ready(Err(error)))
             }
             Some(Fault::CrashBefore) => {

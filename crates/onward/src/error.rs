@@ -299,7 +299,7 @@ impl StepError {
 }
 
 /// An error and its sources in one line, without saying anything twice.
-fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

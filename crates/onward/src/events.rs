@@ -3,11 +3,7 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use onward_core::{
-    Payload, RunId, Timestamp,
-    event::{EVENT_NAME_BYTES_MAX, Event},
-    waiter::Signal,
-};
+use onward_core::{Payload, RunId, Timestamp, check_name, event::Event, waiter::Signal};
 use onward_protocol::problem::{Code, Problem, Public};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +13,6 @@ use crate::{
     error::BoxError,
 };
 
-/// The longest event id that a sender may choose, in bytes.
-const EVENT_ID_BYTES_MAX: usize = 256;
 /// What the ids of events begin with that runs send: nobody else may send one under such an id first.
 pub(crate) const OWN_EVENT_ID_PREFIX: &str = "onward/";
 /// The most events that one request to the events route may have.
@@ -32,15 +26,11 @@ pub(crate) fn checked_event(
     ts: Timestamp,
     bytes_max: usize,
 ) -> Result<Event, String> {
-    if name.is_empty() || name.len() > EVENT_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(format!("an event name has 1 to {EVENT_NAME_BYTES_MAX} bytes and no control characters"));
-    }
+    check_name("event name", name).map_err(|invalid| invalid.to_string())?;
     if name.starts_with("inngest/") || name.starts_with("onward/") {
         return Err("event names that begin with inngest/ or onward/ are reserved".to_owned());
     }
-    if id.is_empty() || id.len() > EVENT_ID_BYTES_MAX {
-        return Err(format!("an event id has 1 to {EVENT_ID_BYTES_MAX} bytes"));
-    }
+    check_name("event id", &id).map_err(|invalid| invalid.to_string())?;
     if data.len() > bytes_max {
         return Err(format!("the event's data has {} bytes of JSON, the limit is {bytes_max}", data.len()));
     }
@@ -51,9 +41,7 @@ pub(crate) fn checked_event(
 
 /// Checks a signal; the error says what is not allowed.
 pub(crate) fn checked_signal(name: &str, data: Payload, bytes_max: usize) -> Result<Signal, String> {
-    if name.is_empty() || name.len() > EVENT_NAME_BYTES_MAX {
-        return Err(format!("a signal name has 1 to {EVENT_NAME_BYTES_MAX} bytes"));
-    }
+    check_name("signal name", name).map_err(|invalid| invalid.to_string())?;
     if data.len() > bytes_max {
         return Err(format!("the signal's data has {} bytes of JSON, the limit is {bytes_max}", data.len()));
     }
@@ -124,7 +112,7 @@ impl Onward {
     /// ```
     ///
     /// # Errors
-    /// A name of 0 or more than 256 bytes, with control characters or a reserved prefix; data over
+    /// A name of 0 or more than 1,024 bytes, with control characters or a reserved prefix; data over
     /// [`event_bytes_max`](crate::Builder::event_bytes_max); an unavailable store.
     pub async fn send_event(&self, name: &str, data: &impl Serialize) -> Result<String, Error> {
         let ids = self.send_events(vec![NewEvent::new(name, data)?]).await?;
@@ -188,7 +176,7 @@ struct Accepted {
 impl Onward {
     /// Answers a request to the events route, for apps that route by hand; `Onward::events` is it as an axum route.
     ///
-    /// `POST` a JSON object `{"name", "data", "id"?, "ts"?}` or an array of 1 to 1,000 of them, and get `{"ids"}` once
+    /// `POST`, as `application/json`, a JSON object `{"name", "data", "id"?, "ts"?}` or an array of 1 to 1,000 of them, and get `{"ids"}` once
     /// they are stored.
     ///
     /// ```
@@ -196,7 +184,8 @@ impl Onward {
     /// # let onward = onward::Onward::open("memory:").await?;
     /// # use http_body_util::Full;
     /// let body = Full::new(bytes::Bytes::from(r#"{"name": "approval/received", "data": {"requestId": 7}}"#));
-    /// let request = http::Request::post("/events").body(body).expect("it is a request");
+    /// let request = http::Request::post("/events").header("content-type", "application/json");
+    /// let request = request.body(body).expect("it is a request");
     /// assert_eq!(onward.accept_events(request).await.status(), 200);
     /// # onward.shutdown().await }
     /// ```
@@ -216,6 +205,12 @@ where
 {
     if *request.method() != Method::POST {
         return method_not_allowed("POST");
+    }
+    if !is_json(request.headers()) {
+        // A page of another origin can send anything else without asking first.
+        return Problem::new(Code::ContentTypeUnsupported)
+            .detail(Public::literal("send the events with Content-Type: application/json"))
+            .into_response();
     }
     let limit = onward.0.config.event_bytes_max;
     let malformed = |text| Problem::new(Code::EventMalformed).detail(Public::literal(text)).into_response();
@@ -248,6 +243,12 @@ where
             Problem::new(Code::StoreUnavailable).into_response()
         }
     }
+}
+
+/// Whether a body is said to be JSON.
+fn is_json(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
 impl PostedEvent {

@@ -14,7 +14,7 @@ use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter:
 use crate::{
     StepError,
     context::{Advanced, Context, Halt, Rest, Standing, stream},
-    error::BoxError,
+    error::{BoxError, ErrorKind, chain},
 };
 
 /// How long a handler that only something else than a step can move is given before the journal moves on without it.
@@ -35,6 +35,20 @@ pub(crate) enum Ended<T> {
     TooLarge(StepError),
     /// The run can't go on here.
     Halted(Halt),
+}
+
+impl<T> Ended<T> {
+    /// An execution that cannot go on. Where the store will never write what the run wrote, the run has failed: its next
+    /// execution would write the same.
+    fn of(halt: Halt) -> Self {
+        match halt {
+            Halt::Store(StoreError::Rejected(why)) => {
+                let text = format!("the store cannot keep what the run wrote: {}", chain(&*why));
+                Self::Refused(StepError::new(ErrorKind::TooLarge, text, false))
+            }
+            halt => Self::Halted(halt),
+        }
+    }
 }
 
 /// Deliveries on their way from the store.
@@ -90,7 +104,7 @@ where
         self.context.advance(now, cx);
         loop {
             if let Some(halt) = self.context.halted() {
-                return Poll::Ready(Ended::Halted(halt));
+                return Poll::Ready(Ended::of(halt));
             }
             if !self.context.may_execute() {
                 return Poll::Ready(Ended::Halted(Halt::LeaseExpired));
@@ -117,7 +131,7 @@ where
                 continue;
             }
             if let Some(halt) = self.context.halted() {
-                return Poll::Ready(Ended::Halted(halt));
+                return Poll::Ready(Ended::of(halt));
             }
             self.context.rest(Rest {
                 timer: self.timer.as_ref().map(|(at, _)| *at),

@@ -1,7 +1,7 @@
 //! Names of events, signals and registrations: any text, whatever the database takes.
 
 use onward_core::{
-    Payload, Store,
+    Payload, Store, StoreError,
     event::{Event, MatchValue, Matcher},
     step::StepId,
     store::Checkpoint,
@@ -9,6 +9,28 @@ use onward_core::{
 };
 
 use crate::support::*;
+
+/// Callers bound names before; a store that is given longer ones says that it will never take them, and takes the others.
+#[tokio::test]
+async fn a_name_that_no_index_takes_is_rejected_by_itself() {
+    let store = TestStore::open().await;
+    let node = join(&store).await;
+    let (one, other) = (start(&store, node, 1).await, start(&store, node, 2).await);
+    // It must not be compressible.
+    let long: String = (0..8_000_u64)
+        .map(|n| char::from(b'!' + u8::try_from(n.wrapping_mul(n * 2_654_435_761) >> 7 & 63).unwrap()))
+        .collect();
+    let subject = Subject::Signal { name: long.clone(), replace: false };
+    let waiter = Waiter { step: StepId::try_new("s".to_owned(), 0).unwrap().key(), subject };
+    let waits = store.checkpoint(Checkpoint { waiters: vec![waiter], ..Checkpoint::new(one, at(1)) });
+    let (waits, appends) = tokio::join!(waits, store.checkpoint(appending(other, 0, "1")));
+    assert!(matches!(waits, Err(StoreError::Rejected(_))), "{waits:?}");
+    assert!(appends.is_ok(), "another run's checkpoint is not held up by it: {appends:?}");
+    assert_eq!(store.checkpoint(appending(one, 0, "1")).await.map(drop).ok(), Some(()), "the run goes on");
+    let event = Event { id: long, name: "e".to_owned(), data: "{}".into(), ts: at(1), more: Payload::default() };
+    let sent = store.send_events(vec![event], at(1)).await;
+    assert!(matches!(sent, Err(StoreError::Rejected(_))), "{sent:?}");
+}
 
 /// Text may have any character: the database's own takes no NUL. And a field's path may be longer than an index takes.
 #[tokio::test]

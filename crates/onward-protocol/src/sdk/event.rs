@@ -19,13 +19,13 @@ pub struct EventLimits {
     pub count: usize,
     /// The bytes of each.
     pub event_bytes: usize,
-    /// The bytes of a name.
+    /// The bytes of a name, and of an id.
     pub name_bytes: usize,
 }
 
 impl Default for EventLimits {
     fn default() -> Self {
-        Self { count: 5_000, event_bytes: 512 * 1_024, name_bytes: 256 }
+        Self { count: 5_000, event_bytes: 512 * 1_024, name_bytes: 1_024 }
     }
 }
 
@@ -154,12 +154,24 @@ fn checked(event: &RawValue, limits: EventLimits) -> Result<NewEvent, &'static s
             .id
             .map(|id| read::<String>(Some(id)).ok_or("its id is not a string"))
             .transpose()?
-            .filter(|id| !id.is_empty()),
+            .filter(|id| !id.is_empty())
+            .map(|id| id_of(id, limits.name_bytes))
+            .transpose()?,
         name: name(wire.name, limits.name_bytes)?,
         data: or_empty(wire.data),
         ts: wire.ts.map(ts).transpose()?.flatten(),
         more,
     })
+}
+
+fn id_of(id: String, bytes_max: usize) -> Result<String, &'static str> {
+    if id.len() > bytes_max {
+        return Err("its id is too long");
+    }
+    if id.chars().any(char::is_control) {
+        return Err("its id has a control character");
+    }
+    Ok(id)
 }
 
 fn name(name: Option<&RawValue>, bytes_max: usize) -> Result<String, &'static str> {
@@ -169,6 +181,9 @@ fn name(name: Option<&RawValue>, bytes_max: usize) -> Result<String, &'static st
     }
     if name.len() > bytes_max {
         return Err("its name is too long");
+    }
+    if name.chars().any(char::is_control) {
+        return Err("its name has a control character");
     }
     if name.starts_with(RESERVED) {
         return Err("its name begins with inngest/, as only those of the engine do");

@@ -113,10 +113,8 @@ fn passing(request: Request) -> (Request, Passing) {
 fn check(shared: &Shared, event: &onward_protocol::sdk::checkpoint::HttpRequestEvent) -> Result<(), Refusal> {
     let url = reqwest::Url::parse(&event.domain);
     let url = url.map_err(|_| Refusal::malformed("event.data.domain is not an origin: set INNGEST_SERVE_ORIGIN"))?;
-    shared.caller.reach().check(&url).map_err(|refused| {
-        let text = format!("the engine does not call {}: {refused}", url.origin().ascii_serialization());
-        Refusal::new(StatusCode::FORBIDDEN, &text)
-    })
+    let reach = shared.caller.reach();
+    reach.check(&url).map_err(|refused| Refusal::new(StatusCode::FORBIDDEN, &reach.explain(&url, refused)))
 }
 
 /// Takes a report, and counts it. It gives the answer of the engine that took it, where that is another.

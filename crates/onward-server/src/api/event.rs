@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
-use onward_core::{Payload, event::Event, waiter::Signal};
+use onward_core::{NAME_BYTES_MAX, Payload, check_name, event::Event, waiter::Signal};
 use onward_protocol::sdk::event::{EventLimits, InvalidEvents, event_ids, parse_events};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -31,7 +31,8 @@ async fn accept(shared: &Shared, key: &str, request: Request) -> Result<Vec<Stri
     let limits = shared.options.limits;
     let seed = seed(request.headers());
     let body = read(request, limits.event_bytes.saturating_mul(limits.events.min(64)).max(1024 * 1024)).await?;
-    let event_limits = EventLimits { count: limits.events, event_bytes: limits.event_bytes, ..EventLimits::default() };
+    let (count, event_bytes) = (limits.events, limits.event_bytes);
+    let event_limits = EventLimits { count, event_bytes, name_bytes: NAME_BYTES_MAX };
     let events = parse_events(&body, event_limits).map_err(|invalid| {
         let status = if matches!(invalid, InvalidEvents::TooLarge { .. }) {
             StatusCode::PAYLOAD_TOO_LARGE
@@ -85,18 +86,13 @@ struct PostedSignal {
     data: Option<Box<RawValue>>,
 }
 
-/// The longest name of a signal, in bytes.
-const SIGNAL_NAME_BYTES_MAX: usize = 1024;
-
 /// `POST /v1/signals`: gives a signal to the run that waits for it.
 pub(super) async fn signal(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
     let body = read(request, shared.options.limits.event_bytes).await?;
     let posted: PostedSignal =
         serde_json::from_slice(&body).map_err(|_| Refusal::malformed("send a JSON object {\"signal\", \"data\"}"))?;
-    if posted.signal.is_empty() || posted.signal.len() > SIGNAL_NAME_BYTES_MAX {
-        return Err(Refusal::malformed("a signal has a name of 1 to 1,024 bytes"));
-    }
+    check_name("signal name", &posted.signal).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     let data = posted.data.map_or_else(|| Payload::from("null"), |data| payload(&data));
     let signal = Signal { name: posted.signal, data };
     let woken = shared.store.send_signal(signal, shared.clock.now()).await.map_err(|error| refused(&error))?;

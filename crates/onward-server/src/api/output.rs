@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -15,7 +15,7 @@ use onward_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Engine, json, refusal::Refusal, refused, run_id, share};
+use super::{Engine, json, query::Query, refusal::Refusal, refused, run_id, share};
 use crate::{options::OutputForm, record::Answer, shared::Shared};
 
 /// What a client says in the query.
@@ -147,12 +147,8 @@ fn completed(answer: Answer, form: OutputForm) -> Response {
     if form == OutputForm::Original
         && let Some(response) = answer.response.and_then(onward_protocol::sse::Content::into_response)
     {
-        let (mut parts, body) = response.into_parts();
-        // What is about one connection, or about bytes that are no longer these.
-        for name in ["connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive"] {
-            parts.headers.remove(name);
-        }
-        return Response::from_parts(parts, Body::from(body));
+        let (parts, body) = response.into_parts();
+        return harmless(Response::from_parts(parts, Body::from(body)));
     }
     let Ok(reported) = serde_json::from_str::<Reported>(answer.data.get()) else {
         return super::json_bytes(answer.data.get().as_bytes().to_vec());
@@ -164,7 +160,116 @@ fn completed(answer: Answer, form: OutputForm) -> Response {
             response.headers_mut().insert(name, value);
         }
     }
-    response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    harmless(response)
+}
+
+/// Headers that say something of one connection (RFC 9110, section 7.6.1), of bytes that are no longer these, or to a
+/// browser of the whole origin, which is the engine's and not the endpoint's.
+const DROPPED: [&str; 15] = [
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "content-length",
+    "content-encoding",
+    "set-cookie",
+    "strict-transport-security",
+    "clear-site-data",
+    "alt-svc",
+];
+
+/// Makes an endpoint's response one that the engine can give on its own origin: without headers that are not for it, with
+/// a status and a body that a response may have, and so that no browser runs what is in it.
+fn harmless(mut response: Response) -> Response {
+    let listed: Vec<_> = response
+        .headers()
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect();
+    let headers = response.headers_mut();
+    for name in listed {
+        headers.remove(name);
+    }
+    for name in DROPPED {
+        headers.remove(name);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let policy = HeaderValue::from_static("sandbox; default-src 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    let status = response.status();
+    if status.is_informational() {
+        // It announces a response; this is the response.
+        *response.status_mut() = StatusCode::OK;
+    }
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        *response.body_mut() = Body::empty();
+    }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::{Body, HeaderValue, Response, harmless};
+
+    fn response(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Response {
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status.try_into().unwrap();
+        for (name, value) in headers {
+            response.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    #[test]
+    fn an_endpoint_says_nothing_for_the_engines_origin_and_no_browser_runs_it() {
+        let made = harmless(response(
+            200,
+            &[
+                ("content-type", "text/html"),
+                ("connection", "close, x-hop"),
+                ("x-hop", "1"),
+                ("transfer-encoding", "chunked"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2"),
+                ("strict-transport-security", "max-age=1"),
+                ("clear-site-data", "*"),
+                ("content-security-policy", "default-src *"),
+                ("x-own", "kept"),
+            ],
+            "<script>",
+        ));
+        let headers: Vec<_> =
+            made.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(
+            headers,
+            [
+                ("content-type", "text/html"),
+                ("content-security-policy", "sandbox; default-src 'none'"),
+                ("x-own", "kept"),
+                ("x-content-type-options", "nosniff"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_status_and_a_body_are_what_a_response_may_have() {
+        for (status, is, body) in
+            [(101, 200, "body"), (204, 204, ""), (304, 304, ""), (205, 205, ""), (418, 418, "body")]
+        {
+            let made = harmless(response(status, &[], "body"));
+            assert_eq!(made.status(), is);
+            assert_eq!(made.into_body().collect().await.unwrap().to_bytes(), body, "{status}");
+        }
+    }
 }

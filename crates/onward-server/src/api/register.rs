@@ -22,10 +22,10 @@ pub(super) async fn register(State(shared): Engine, request: Request) -> Result<
         if function.triggers.iter().any(|trigger| trigger.cron.is_some()) {
             tracing::warn!(function = function.id, "the engine starts no functions by cron: this one it does not");
         }
-        let url =
-            reqwest::Url::parse(&function.url).map_err(|_| Refusal::malformed("the URL of a function is not one"))?;
-        let checked = shared.caller.reach().check(&url);
-        checked.map_err(|refused| Refusal::new(StatusCode::FORBIDDEN, &refused.to_string()))?;
+        let url = reqwest::Url::parse(&function.url).map_err(|_| Refusal::malformed("invalid URL of a function"))?;
+        let reach = shared.caller.reach();
+        let refuse = |refused| Refusal::new(StatusCode::FORBIDDEN, &reach.explain(&url, refused));
+        reach.check(&url).map_err(refuse)?;
     }
     let modified = shared.functions.register(&*shared.store, &registration).await.map_err(|error| refused(&error))?;
     tracing::info!(app = registration.app, functions = registration.functions.len(), "functions registered");

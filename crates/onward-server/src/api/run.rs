@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
@@ -17,7 +17,7 @@ use onward_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Engine, authorize, json, output::public, refusal::Refusal, refused, run_id};
+use super::{Engine, authorize, json, output::public, query::Query, refusal::Refusal, refused, run_id};
 use crate::{
     live::NotTaken,
     plan::{error, wire},

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,7 +16,7 @@ use onward_scheduler::{Read, Reader};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Engine, output::public, refusal::Refusal, refused, share};
+use super::{Engine, output::public, query::Query, refusal::Refusal, refused, share};
 use crate::{record::Answer, shared::Shared};
 
 #[derive(Debug, Default, Deserialize)]

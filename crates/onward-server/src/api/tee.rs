@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Query, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use futures_util::FutureExt;
@@ -14,7 +14,7 @@ use onward_core::NodeId;
 use onward_protocol::sse::Parser;
 use serde::Deserialize;
 
-use super::{Engine, authorize, refusal::Refusal, refused, run_id};
+use super::{Engine, authorize, query::Query, refusal::Refusal, refused, run_id};
 use crate::{
     live::{Live, TeeId, Teed},
     peers::Passing,

@@ -109,7 +109,7 @@ async fn send(
     body: String,
 ) -> Result<Answered, Gateway> {
     let caller = &live.shared.caller;
-    let url = reqwest::Url::parse(url).map_err(|_| Gateway::final_("the URL is not one"))?;
+    let url = reqwest::Url::parse(url).map_err(|_| Gateway::final_("invalid URL"))?;
     caller.reach().check_host(&url).map_err(|refused| {
         tracing::warn!(run_id = %live.run_id, endpoint = %live.endpoint, %refused, "a step's URL may not be called");
         Gateway::final_("the engine may not call this URL")
@@ -117,7 +117,7 @@ async fn send(
     let origin = url.origin().ascii_serialization();
     let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Gateway::final_("the method is not one"))?;
-    let mut request = caller.client().request(method, url);
+    let mut request = caller.client(&url).request(method, url);
     for (name, value) in headers {
         request = request.header(name, value);
     }

@@ -1,10 +1,12 @@
 //! Which hosts the engine connects to: it is told URLs by others, and must not become their way into a private network.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use parking_lot::Mutex;
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -16,54 +18,86 @@ use crate::{address::is_private, options::Origins};
 /// Which hosts may be connected to.
 #[derive(Clone, Debug)]
 pub(crate) struct Reach {
-    only: Arc<[String]>,
+    /// Origins that are allowed by name, wherever they are.
+    listed: Arc<[String]>,
+    /// Whether every other origin may be called, too.
+    any: bool,
+    /// Whether private addresses may be connected to that are not listed.
     private: bool,
+    /// Origins that were refused and logged.
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// A host that is not to be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     /// Its origin is not among those that are allowed.
-    #[error("the origin is not allowed: add it with --allow-origin")]
+    #[error("origin not allowed")]
     Origin,
     /// It is on a private network.
-    #[error("the address is private: allow such with --allow-private")]
+    #[error("address is private")]
     Private,
     /// It is not reached by HTTP.
-    #[error("the URL is not one of HTTP")]
+    #[error("URL is not one of HTTP")]
     Scheme,
 }
 
 /// How many redirects are followed.
 const REDIRECTS_MAX: usize = 5;
+/// How many refused origins are logged, each once.
+const TOLD_MAX: usize = 1_000;
 
 impl Reach {
     pub(crate) fn new(origins: &Origins) -> Self {
-        let only = origins.only.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
-        Self { only, private: origins.private }
+        let listed = origins.only.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
+        Self { listed, any: origins.any, private: origins.private, told: Arc::default() }
     }
 
-    /// Whether a URL may be called, as far as it tells: the addresses of a name are checked when it is resolved.
+    /// Whether an endpoint may be called, as far as its URL tells: the addresses of a name are checked when it is
+    /// resolved. Whoever reaches an endpoint chooses the `Host` of the request, and with it the URL that the SDK
+    /// reports, so only what was listed beforehand is trusted with signed calls.
     pub(crate) fn check(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Scheme);
         }
-        let origin = url.origin().ascii_serialization();
-        if !self.only.is_empty() && !self.only.contains(&origin) {
+        if !self.any && !self.is_listed(url) {
             return Err(Refused::Origin);
         }
         self.check_host(url)
     }
 
-    /// Whether a URL that a step asks for may be called: any origin, but no private address unless that is allowed.
+    /// Whether a URL that a step asks for may be called: any origin, but no private address that is not listed.
     pub(crate) fn check_host(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Scheme);
         }
         let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         match host.parse::<IpAddr>() {
-            Ok(address) if !self.private && is_private(address) => Err(Refused::Private),
+            Ok(address) if !self.private && !self.is_listed(url) && is_private(address) => Err(Refused::Private),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether a URL's origin was allowed by name.
+    pub(super) fn is_listed(&self, url: &Url) -> bool {
+        self.listed.contains(&url.origin().ascii_serialization())
+    }
+
+    /// Says why an endpoint is not called and which flag allows it, and logs that once for each origin.
+    pub(crate) fn explain(&self, url: &Url, refused: Refused) -> String {
+        let origin = url.origin().ascii_serialization();
+        {
+            let mut told = self.told.lock();
+            if told.len() < TOLD_MAX && told.insert(origin.clone()) {
+                tracing::warn!(origin, %refused, "origin refused: allow it with --allow-origin if endpoints are there");
+            }
+        }
+        match refused {
+            Refused::Scheme => format!("invalid endpoint URL: {origin} is not reached by HTTP"),
+            Refused::Origin | Refused::Private => format!(
+                "the engine does not call {origin} ({refused}): allow it with --allow-origin {origin} if the endpoint is \
+                 there; the SDK takes its origin from the request's Host, or from INNGEST_SERVE_ORIGIN where that is set"
+            ),
         }
     }
 
@@ -74,23 +108,25 @@ impl Reach {
         Policy::custom(move |attempt: Attempt<'_>| {
             let keeps = matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= REDIRECTS_MAX;
             let (from, to) = (attempt.previous().last(), attempt.url());
-            let same = from.is_some_and(|from| is_same(from, to));
-            let allowed = reach.check(to).is_ok() && (same || !reach.only.is_empty());
-            if keeps && allowed { attempt.follow() } else { attempt.stop() }
+            let same = from.is_some_and(|from| is_same(from, to)) && reach.check_host(to).is_ok();
+            if keeps && (same || reach.is_listed(to)) { attempt.follow() } else { attempt.stop() }
         })
     }
 
-    /// A client that connects to nothing else.
-    pub(super) fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
+    /// A client for origins that are listed, and one for all others, which connects to public addresses alone.
+    pub(super) fn clients(&self) -> Result<[reqwest::Client; 2], reqwest::Error> {
         // An app may have chosen its provider already; then that one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(super::CONNECT_TIMEOUT)
-            .redirect(self.redirects())
-            .user_agent(concat!("onward/", env!("CARGO_PKG_VERSION")));
-        if self.private { builder.build() } else { builder.dns_resolver(Arc::new(PublicOnly)).build() }
+        let builder = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .tcp_nodelay(true)
+                .connect_timeout(super::CONNECT_TIMEOUT)
+                .redirect(self.redirects())
+                .user_agent(concat!("onward/", env!("CARGO_PKG_VERSION")))
+        };
+        let others = if self.private { builder() } else { builder().dns_resolver(Arc::new(PublicOnly)) };
+        Ok([builder().build()?, others.build()?])
     }
 }
 
@@ -120,26 +156,62 @@ impl Resolve for PublicOnly {
 mod tests {
     use super::{Origins, Reach, Refused, Url};
 
+    fn reach(only: &[&str], any: bool, private: bool) -> Reach {
+        Reach::new(&Origins { only: only.iter().map(|&origin| origin.to_owned()).collect(), any, private })
+    }
+
+    fn url(url: &str) -> Url {
+        Url::parse(url).unwrap()
+    }
+
     #[test]
-    fn an_origin_must_be_allowed_where_some_are() {
-        let reach = |only: &[&str], private| {
-            Reach::new(&Origins { only: only.iter().map(|&origin| origin.to_owned()).collect(), private })
-        };
-        let check = |reach: &Reach, url: &str| reach.check(&Url::parse(url).unwrap());
-        let open = reach(&[], true);
-        assert_eq!(check(&open, "http://localhost:3000/x"), Ok(()));
-        assert_eq!(check(&open, "http://127.0.0.1:3000/x"), Ok(()));
-        assert_eq!(check(&open, "file:///etc/passwd"), Err(Refused::Scheme));
-        let public = reach(&[], false);
-        assert_eq!(check(&public, "http://127.0.0.1/x"), Err(Refused::Private));
-        assert_eq!(check(&public, "http://2130706433/x"), Err(Refused::Private), "127.0.0.1 as a number");
-        assert_eq!(check(&public, "http://[::1]/x"), Err(Refused::Private));
-        assert_eq!(check(&public, "https://app.example/x"), Ok(()));
-        let listed = reach(&["https://app.example/", "http://localhost:3000"], true);
-        assert_eq!(check(&listed, "https://app.example/x"), Ok(()));
-        assert_eq!(check(&listed, "http://localhost:3000/x"), Ok(()));
-        assert_eq!(check(&listed, "http://localhost:3001/x"), Err(Refused::Origin));
-        assert_eq!(check(&listed, "https://app.example.evil/x"), Err(Refused::Origin));
-        assert_eq!(check(&listed, "https://app.example@evil/x"), Err(Refused::Origin));
+    fn an_endpoint_is_called_where_its_origin_is_listed_or_all_are() {
+        let listed = reach(&["https://app.example/", "http://localhost:3000"], false, false);
+        for (is, ok) in [
+            ("https://app.example/x", Ok(())),
+            ("http://localhost:3000/x", Ok(())),
+            ("http://localhost:3001/x", Err(Refused::Origin)),
+            ("https://app.example.evil/x", Err(Refused::Origin)),
+            ("https://app.example@evil/x", Err(Refused::Origin)),
+            ("http://app.example/x", Err(Refused::Origin)),
+            ("file:///etc/passwd", Err(Refused::Scheme)),
+        ] {
+            assert_eq!(listed.check(&url(is)), ok, "{is}");
+        }
+        assert_eq!(
+            reach(&[], false, true).check(&url("https://app.example/x")),
+            Err(Refused::Origin),
+            "none is listed"
+        );
+        assert_eq!(reach(&[], true, false).check(&url("https://app.example/x")), Ok(()));
+    }
+
+    #[test]
+    fn a_private_address_is_called_where_it_is_listed_and_no_other_is() {
+        let public = reach(&["http://10.0.0.5:3000"], true, false);
+        for private in [
+            "http://127.0.0.1/x",
+            "http://2130706433/x",
+            "http://[::1]/x",
+            "http://10.0.0.5:3001/",
+            "http://10.0.0.6:3000/",
+        ] {
+            assert_eq!(public.check(&url(private)), Err(Refused::Private), "{private}");
+            assert_eq!(public.check_host(&url(private)), Err(Refused::Private), "{private}, for a step");
+            assert_eq!(reach(&[], true, true).check(&url(private)), Ok(()), "{private}");
+        }
+        assert_eq!(public.check(&url("http://10.0.0.5:3000/x")), Ok(()));
+        assert_eq!(public.check_host(&url("http://10.0.0.5:3000/x")), Ok(()));
+    }
+
+    #[test]
+    fn what_is_refused_names_the_flag_and_never_the_one_that_opens_all() {
+        let reach = reach(&[], false, false);
+        let text = reach.explain(&url("http://10.0.0.5:3000/api?secret=1"), Refused::Private);
+        assert!(
+            text.contains("--allow-origin http://10.0.0.5:3000 ") && text.contains("INNGEST_SERVE_ORIGIN"),
+            "{text}"
+        );
+        assert!(!text.contains("allow-private") && !text.contains("secret"), "{text}");
     }
 }

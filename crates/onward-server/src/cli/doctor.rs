@@ -74,6 +74,7 @@ impl Doctor {
             Ok(config) => {
                 findings.push(configuration(&config));
                 findings.push(keys(&config));
+                findings.push(origins(&config));
                 if config.options.store.starts_with("postgres") {
                     findings.push(machine::database(&config.options).await);
                 } else {
@@ -114,6 +115,19 @@ fn configuration(config: &Config) -> Finding {
         |file| format!("{} is read and in order", file.display()),
     );
     Finding::good("config", from)
+}
+
+fn origins(config: &Config) -> Finding {
+    let (mode, origins) = (config.options.mode, &config.options.origins);
+    match (mode, origins.any) {
+        (Mode::Start, true) => Finding::warning(
+            "origins",
+            "every origin is called, so whoever reaches an endpoint with a Host header of his own chooses where signed \
+             calls go; name those that have endpoints with --allow-origin",
+        ),
+        (Mode::Dev, true) => Finding::good("origins", "every one is called, as `onward dev` does"),
+        (_, false) => Finding::good("origins", format!("called are {}", origins.only.join(", "))),
+    }
 }
 
 fn keys(config: &Config) -> Finding {

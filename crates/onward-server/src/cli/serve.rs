@@ -71,6 +71,13 @@ fn tell(config: &Config, address: SocketAddr) {
     if options.mode == Mode::Dev && !address.ip().is_loopback() {
         tracing::warn!(target: "onward::start", %address, "whoever reaches this address may use it: dev is for one machine");
     }
+    if options.mode == Mode::Start && options.origins.any {
+        tracing::warn!(
+            target: "onward::start",
+            "--allow-origin '*' allows every origin: whoever reaches an endpoint with a Host header of his own chooses \
+             where signed calls go; name the origins that have endpoints"
+        );
+    }
     if options.mode == Mode::Start && options.store == "memory:" {
         tracing::warn!(target: "onward::start", "the store is in memory: runs are lost when the engine stops");
     }

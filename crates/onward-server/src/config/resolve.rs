@@ -39,7 +39,7 @@ impl Reader {
     fn options(&mut self, default: &Options) -> Options {
         let host = self.one("host", default.listen.ip(), value::host);
         let port = self.one("port", default.listen.port(), value::port);
-        Options {
+        let mut options = Options {
             mode: self.mode,
             listen: SocketAddr::new(host, port),
             advertise: self.one("advertise", None, |text| value::origin(text).map(Some)),
@@ -50,10 +50,8 @@ impl Reader {
             signing_keys: self.keys("signing-key", value::signing_key),
             event_keys: self.keys("event-key", value::event_key),
             retry: self.retry(default.retry),
-            origins: Origins {
-                only: self.list("allow-origin", value::origin),
-                private: self.one("allow-private", default.origins.private, value::switch),
-            },
+            origins: self.origins(&default.origins),
+            hosts: self.list("allow-host", value::host_name),
             output: self.one("output", default.output, value::output),
             retention: self.one("retention", default.retention, value::duration),
             event_retention: self.one("event-retention", default.event_retention, value::duration),
@@ -64,7 +62,15 @@ impl Reader {
             hold: self.one("hold", default.hold, value::duration),
             drain: self.one("drain", default.drain, value::duration_or_zero),
             limits: self.limits(&default.limits),
+        };
+        // No run is kept longer than its token opens it. A default gives way to what was said.
+        if self.is_default("token-lifetime") {
+            options.token_lifetime = options.token_lifetime.max(options.retention);
         }
+        if options.token_lifetime < options.retention {
+            self.clash("token-lifetime", "retention", "a run would be kept longer than its token opens it");
+        }
+        options
     }
 
     fn limits(&mut self, default: &Limits) -> Limits {
@@ -140,6 +146,24 @@ impl Reader {
             )));
         }
         keys
+    }
+
+    /// Which endpoints are called: with `start`, at least one origin must be named.
+    fn origins(&mut self, default: &Origins) -> Origins {
+        let listed = self.list("allow-origin", value::origin_or_any);
+        let given = self.raw.get("allow-origin").is_some_and(|given| !given.values.is_empty());
+        if self.mode == Mode::Start && !given {
+            self.raw.problems.push(Problem::missing(
+                "there is no allowed origin: name each one that has endpoints with --allow-origin https://app.example, \
+                 ONWARD_ALLOW_ORIGIN, or allow_origin in the file; '*' allows every one, and then whoever reaches an \
+                 endpoint with a Host header of his own chooses where signed calls go",
+            ));
+        }
+        Origins {
+            any: if given { listed.iter().any(Option::is_none) } else { default.any },
+            only: listed.into_iter().flatten().collect(),
+            private: self.one("allow-private", default.private, value::switch),
+        }
     }
 
     /// Always as long or in growing steps: of two that contradict each other the source of higher rank is heard.

@@ -79,11 +79,21 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "allow-origin",
         "ORIGIN",
-        "Call only endpoints of this origin, such as https://app.example; repeatable",
+        "Call endpoints of this origin, such as https://app.example, or '*' for every one; repeatable, needed by start",
     )
     .kind(Kind::List),
-    Setting::new("allow-private", "BOOL", "Call endpoints on loopback, private and link-local addresses")
-        .kind(Kind::Switch),
+    Setting::new(
+        "allow-private",
+        "BOOL",
+        "Let steps, and endpoints under '*', lead to any loopback, private or link-local address",
+    )
+    .kind(Kind::Switch),
+    Setting::new(
+        "allow-host",
+        "NAME",
+        "Without keys, let the engine be called by this name, such as engine; repeatable",
+    )
+    .kind(Kind::List),
     Setting::new("output", "FORM", "What redirected clients get of a Response: compatible or original"),
     Setting::new("retention", "DURATION", "Keep an ended run as long as this"),
     Setting::new("event-retention", "DURATION", "Keep an event as long as this"),

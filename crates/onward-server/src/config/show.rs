@@ -48,7 +48,11 @@ fn value(config: &Config, setting: &Setting) -> Option<String> {
             (_, Retry::Every(every)) => every,
         }),
         "advertise" => quoted(options.advertise.as_ref()?),
-        "allow-origin" => list(options.origins.only.iter().map(String::as_str)),
+        "allow-origin" => {
+            let any = (options.origins.any && options.origins.only.is_empty()).then_some("*");
+            list(options.origins.only.iter().map(String::as_str).chain(any))
+        }
+        "allow-host" => list(options.hosts.iter().map(String::as_str)),
         "allow-private" => options.origins.private.to_string(),
         "output" => quoted(match options.output {
             OutputForm::Compatible => "compatible",

@@ -63,10 +63,13 @@ fn a_flag_outranks_a_variable_which_outranks_the_file_which_outranks_the_default
 fn each_mode_has_defaults_of_its_own() {
     let dev = load(Mode::Dev, &[], [], "").unwrap().options;
     assert_eq!((dev.store.as_str(), dev.retry), ("sqlite:onward-dev.db", Retry::Every(Duration::from_secs(1))));
-    assert!(dev.origins.private);
-    let start = load(Mode::Start, &[], KEYS, "").unwrap().options;
+    assert!(dev.origins.private && dev.origins.any && dev.origins.only.is_empty());
+    let start = load(Mode::Start, &[ORIGIN], KEYS, "").unwrap().options;
     assert_eq!(start.store, "sqlite:onward.db");
-    assert!(!start.origins.private);
+    assert!(!start.origins.private && !start.origins.any);
+    assert_eq!(start.origins.only, ["https://app.example"]);
+    let any = load(Mode::Start, &["--allow-origin=*", ORIGIN], KEYS, "").unwrap().options;
+    assert!(any.origins.any && !any.origins.private && any.origins.only == ["https://app.example"]);
     assert!(matches!(start.retry, Retry::Between(..)));
 }
 
@@ -88,7 +91,7 @@ fn every_kind_of_value_is_read_from_every_source() {
     let options = &config.options;
     assert_eq!(options.signing_keys, ["signkey-prod-abab", "cdcd"]);
     assert_eq!(options.event_keys, ["two", "three"]);
-    assert_eq!(options.origins, Origins { only: vec!["https://app.example".to_owned()], private: false });
+    assert_eq!(options.origins, Origins { only: vec!["https://app.example".to_owned()], any: false, private: false });
     assert_eq!((options.drain, options.output), (Duration::ZERO, OutputForm::Original));
     assert_eq!((options.limits.checkpoint_bytes, options.limits.steps), (1_000, 16));
     assert_eq!((options.limits.event_bytes, options.limits.reply_bytes), (2_000_000, 1 << 30));
@@ -101,7 +104,7 @@ fn of_two_ways_to_retry_the_source_of_higher_rank_is_heard() {
     let (five, ten) = (Duration::from_secs(5), Duration::from_secs(10));
     assert_eq!(retry(&["--retry-interval", "5s"], "retry_min = '10s'"), Retry::Every(five));
     assert_eq!(retry(&["--retry-max", "10s"], "retry_interval = '1h'\nretry_min = '5s'"), Retry::Between(five, ten));
-    let start = load(Mode::Start, &["--retry-interval", "5s"], KEYS, "").unwrap();
+    let start = load(Mode::Start, &["--retry-interval", "5s", ORIGIN], KEYS, "").unwrap();
     assert_eq!(start.options.retry, Retry::Every(five));
 }
 
@@ -113,7 +116,7 @@ fn a_default_gives_way_to_a_lower_bound_that_was_given() {
 }
 
 #[test]
-fn start_needs_keys() {
+fn start_needs_keys_and_an_origin() {
     check(
         Mode::Start,
         &[],
@@ -123,9 +126,13 @@ fn start_needs_keys() {
         the configuration cannot be used
           there is no signing key: make one with `openssl rand -hex 32`, give it with ONWARD_SIGNING_KEY, --signing-key or signing_key in the file, and give the same to your app as INNGEST_SIGNING_KEY; or use `onward dev`, which needs none
           there is no event key: make one with `openssl rand -hex 32`, give it with ONWARD_EVENT_KEY, --event-key or event_key in the file, and give the same to your app as INNGEST_EVENT_KEY; or use `onward dev`, which needs none
+          there is no allowed origin: name each one that has endpoints with --allow-origin https://app.example, ONWARD_ALLOW_ORIGIN, or allow_origin in the file; '*' allows every one, and then whoever reaches an endpoint with a Host header of his own chooses where signed calls go
     "#]],
     );
 }
+
+/// What `start` needs beside its keys.
+const ORIGIN: &str = "--allow-origin=https://app.example";
 
 #[test]
 fn bad_flags_are_refused_by_name() {
@@ -140,6 +147,7 @@ fn bad_flags_are_refused_by_name() {
         "--retry-interval=soon",
         "--allow-origin=https://app.example/path",
         "--allow-private=perhaps",
+        "--allow-host=engine:8288",
         "--output=mine",
         "--retention=0s",
         "--log-format=xml",
@@ -165,6 +173,7 @@ fn bad_flags_are_refused_by_name() {
               flag --retry-interval: invalid duration "soon": a unit is not one of ms, s, m, h, d, w; write it like "30s", "1h30m", "24h" or "7d"
               flag --allow-origin: "https://app.example/path" is not an origin; give scheme, host and port alone, as https://app.example:8443
               flag --allow-private: "perhaps" is neither true nor false; give one of them
+              flag --allow-host: invalid host name "engine:8288": give a name without a port, such as engine or onward.internal
               flag --output: "mine" is not a form; give compatible or original
               flag --retention: "0s" is no time at all; give a longer one, such as 1s
               flag --limit-event-bytes: "1 mile" is not a size; give a number of bytes from 1, or one as 512 KiB or 16 MiB
@@ -275,8 +284,20 @@ fn values_that_contradict_each_other_are_refused_with_both_sources() {
     "#]],
     );
     check(
+        Mode::Dev,
+        &["--token-lifetime=1h"],
+        [],
+        "",
+        &expect![[r#"
+        the configuration cannot be used
+          flag --token-lifetime and retention (default of dev): a run would be kept longer than its token opens it; change one of them or take it out
+    "#]],
+    );
+    let kept = load(Mode::Dev, &["--retention=30d"], [], "").unwrap().options;
+    assert_eq!(kept.token_lifetime, kept.retention, "a default gives way");
+    check(
         Mode::Start,
-        &["--retry-min=10m"],
+        &["--retry-min=10m", ORIGIN],
         KEYS,
         "",
         &expect![[r#"
@@ -300,7 +321,7 @@ fn a_file_that_was_named_has_to_be_there() {
 #[test]
 fn what_is_shown_names_its_sources_and_no_secret() {
     let text = "retry_min = \"1500ms\"\nevent_key = \"hidden-event\"\n[limits]\nsteps = 7\n";
-    let args = ["--port=0", "--otlp-endpoint=http://[::1]:4318"];
+    let args = ["--port=0", "--otlp-endpoint=http://[::1]:4318", ORIGIN];
     let config = load(Mode::Start, &args, [("ONWARD_SIGNING_KEY", "abab,cdcd")], text).unwrap();
     let folder = config.file.as_ref().unwrap().parent().unwrap().to_str().unwrap().to_owned();
     let shown = config.show();
@@ -317,12 +338,13 @@ fn what_is_shown_names_its_sources_and_no_secret() {
         event_key = ["…"]  # settings.toml line 2, event_key
         retry_min = "1s500ms"  # settings.toml line 1, retry_min
         retry_max = "5m"  # default of start
-        allow_origin = []  # default of start
+        allow_origin = ["https://app.example"]  # flag --allow-origin
         allow_private = false  # default of start
+        allow_host = []  # default of start
         output = "compatible"  # default of start
         retention = "7d"  # default of start
         event_retention = "7d"  # default of start
-        token_lifetime = "30d"  # default of start
+        token_lifetime = "7d"  # default of start
         first_request_lease = "5m"  # default of start
         unreachable_for = "1d"  # default of start
         reentry_timeout = "2h"  # default of start

@@ -77,6 +77,22 @@ pub(super) fn origin(text: &str) -> Result<String, Refused> {
     Ok(url.origin().ascii_serialization())
 }
 
+/// An origin, or `None` for the word that stands for all.
+pub(super) fn origin_or_any(text: &str) -> Result<Option<String>, Refused> {
+    if text == "*" { Ok(None) } else { origin(text).map(Some) }
+}
+
+/// A host's name, without a port.
+pub(super) fn host_name(text: &str) -> Result<String, Refused> {
+    let is_one = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if text.is_empty() || !text.bytes().all(is_one) {
+        return Err(format!(
+            "invalid host name {text:?}: give a name without a port, such as engine or onward.internal"
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 pub(super) fn url(text: &str) -> Result<String, Refused> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.trim_end_matches('/').to_owned()),

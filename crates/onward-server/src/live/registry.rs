@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use onward_core::{
     BoxFuture, EndpointId, RunId, StoreError,
-    store::{Checkpoint, Endpoints, Lease, Then},
+    store::{Endpoints, Lease},
     stream::{FrameKind, Place, Tail},
 };
 use onward_scheduler::Resume;
@@ -118,9 +118,7 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
         tracing::error!(%run_id, "a run's record cannot be read: it is ended");
         let error = crate::plan::error("Error", "the run's record cannot be read");
         let outcome = ended(onward_core::run::Status::Failed, error);
-        let checkpoint = Checkpoint { then: Then::Finish(outcome), ..Checkpoint::new(lease, shared.clock.now()) };
-        let done = shared.store.checkpoint(checkpoint).await?;
-        shared.scheduler.woken(&done.woken);
+        shared.end(lease, outcome).await?;
         return Ok(None);
     };
     let (mut tail, mut at, mut streamed) = (Tail::default(), Place(0), 0);

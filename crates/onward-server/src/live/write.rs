@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use onward_core::{
     RunId, StoreError,
-    run::{NewRun, Outcome},
+    run::{NewRun, Outcome, Status},
     store::{Checkpoint, Then},
     stream::Frame,
 };
 use tokio::sync::oneshot;
 
 use super::{Live, State};
-use crate::plan::Told;
+use crate::{
+    plan::{self, Told},
+    record::ended,
+};
 
 /// How long a run stands back whose write was refused as wrong.
 const REST: std::time::Duration = std::time::Duration::from_secs(5);
@@ -171,6 +174,19 @@ impl Live {
         }
         tracing::warn!(run_id = %self.run_id, error = error as &dyn std::error::Error, "a checkpoint was not written");
         self.leave();
+        if matches!(error, StoreError::Rejected(_)) {
+            // What the store will never write would be asked for again, and refused again, without end.
+            let outcome = ended(Status::Failed, plan::error("Error", "the store cannot keep what the run wrote"));
+            let live = Arc::clone(self);
+            self.shared.tasks.spawn("end", async move {
+                if let Err(error) = live.shared.end(live.lease, outcome).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(run_id = %live.run_id, error, "run not ended: it is given back");
+                    live.shared.scheduler.release(live.lease, REST);
+                }
+            });
+            return;
+        }
         if matches!(error, StoreError::Unavailable(_) | StoreError::Corrupt(_)) {
             // Why a rest: what cannot be written once may not be another time.
             let corrupt = matches!(error, StoreError::Corrupt(_));

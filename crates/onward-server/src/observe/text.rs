@@ -24,9 +24,15 @@ const RUN: &str = "onward::run";
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+        if c.is_control() || misleads(c) { plain.extend(c.escape_default()) } else { plain.push(c) }
     }
     plain
+}
+
+/// Whether a character makes a line look other than it is: marks of writing direction, which reorder what stands around
+/// them, separators of lines and paragraphs, and the mark of a byte order (Unicode Standard Annex 9 and 14).
+const fn misleads(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The fields of spans: `name=value`, separated by spaces.

@@ -17,11 +17,18 @@ async fn the_file_of_the_folder_is_read_and_outranked() {
 }
 
 #[tokio::test]
-async fn start_without_keys_is_refused_with_what_to_do() {
+async fn start_without_keys_and_origins_is_refused_with_what_to_do() {
     for args in [["start"].as_slice(), &["config", "show", "--mode", "start"]] {
         let refused = Place::new().run(args).await;
         assert_eq!((refused.code, refused.out.as_str()), (2, ""));
-        for words in ["no signing key", "ONWARD_SIGNING_KEY", "no event key", "openssl rand -hex 32"] {
+        for words in [
+            "no signing key",
+            "ONWARD_SIGNING_KEY",
+            "no event key",
+            "openssl rand -hex 32",
+            "no allowed origin",
+            "--allow-origin",
+        ] {
             assert!(refused.err.contains(words), "{}", refused.err);
         }
     }

@@ -20,7 +20,7 @@ async fn a_good_place_is_found_good() {
 async fn a_configuration_that_cannot_be_used_is_told() {
     let said = Place::new().file("onward.toml", "prot = 1").run(&["doctor", "--mode", "start"]).await;
     assert_eq!(said.code, 1);
-    assert_eq!(lines(&said.out, "config").len(), 3);
+    assert_eq!(lines(&said.out, "config").len(), 4);
     assert!(said.out.contains("FAIL  config  onward.toml line 1, prot: there is no such key; did you mean port?"));
     assert!(said.out.contains("FAIL  config  there is no signing key"), "{}", said.out);
 }
@@ -54,15 +54,17 @@ async fn an_endpoint_is_found_allowed_and_answers() {
 
     let place = Place::new().with("ONWARD_SIGNING_KEY", "abab").with("ONWARD_EVENT_KEY", "key");
     let plain = Fake::new(200, "hello").await;
-    let args = ["doctor", "--mode", "start", "--port", "0", "--endpoint", &plain.url];
+    let args = ["doctor", "--mode", "start", "--port", "0", "--endpoint", &plain.url, "--allow-origin", "*"];
     let said = place.run(&args).await;
     assert_eq!(said.code, 1);
     let told = lines(&said.out, "endpoint").join("\n");
-    assert!(told.contains("127.0.0.1 is not public; if that is meant, add --allow-private"), "{told}");
+    let advice = format!("127.0.0.1 is not public; if that is meant, add --allow-origin {}", plain.url);
+    assert!(told.contains(&advice), "{told}");
+    assert!(lines(&said.out, "origins")[0].contains("chooses where signed calls go"), "{}", said.out);
     assert!(told.contains("it answers 200 without the SDK's headers"), "{told}");
 
-    let said =
-        place.run(&[args.as_slice(), &["--allow-private", "--allow-origin", "https://app.example"]].concat()).await;
+    let (args, listed) = (&args[..7], ["--allow-origin", "https://app.example"]);
+    let said = place.run(&[args, &listed].concat()).await;
     assert!(said.out.contains(&format!("it is not called: add --allow-origin {}", plain.url)), "{}", said.out);
 }
 

@@ -62,6 +62,31 @@ async fn everywhere(scenario: Scenario) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[tokio::test]
+async fn a_run_whose_write_the_store_never_takes_fails_and_its_endpoint_is_not_called_again() {
+    let memory = in_memory();
+    let store = FaultyStore::counting(Arc::clone(&memory), |call| call == Call::Checkpoint);
+    let world = World::with(options(), Arc::clone(&memory), Arc::new(store.clone())).await;
+    world.serve(
+        "/run",
+        program(|s| {
+            s.sleep("z", "10ms")?;
+            s.value("a", json!(1))?;
+            s.value("b", json!(2))
+        }),
+    );
+    // The report of the first request, then the end of the sleep, then what the first call reports.
+    let store = store.with_fault(3, Fault::Reject);
+    let run_id = world.handed_over().await;
+    let (status, said) = world.outcome(&run_id).await;
+    assert_eq!(status, 500);
+    assert!(said.to_string().contains("the store cannot keep what the run wrote"), "{said}");
+    let calls = world.endpoint.begun(&run_id, "a");
+    pause().await;
+    assert_eq!((world.endpoint.begun(&run_id, "a"), world.status(&run_id).await), (calls, Some(Status::Failed)));
+    drop(store);
+}
+
 /// Lives once; gives how many writes there were, and what was wrong.
 async fn life(scenario: &Scenario, fault: Option<(usize, Fault)>) -> (usize, Vec<String>) {
     let memory = (scenario.store)();

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use onward_core::Clock as _;
+use onward_scheduler::SystemClock;
+use onward_server::options::{Mode, Origins};
 use onward_testing::MemoryStore;
+use serde_json::json;
 
 use crate::{
     engine::options,
@@ -61,7 +65,39 @@ async fn pages_of_other_origins_reach_only_what_is_for_everyone() {
             "{host}: a name that was made to lead here"
         );
     }
-    assert_eq!(world.ask("GET", "/v1/runs", &[("host", "engine:8288")]).await, 200);
+    assert_eq!(world.ask("GET", "/v1/runs", &[("host", "engine:8288")]).await, 421, "a name that was not allowed");
+}
+
+/// The SDK reports the origin that the client's `Host` names.
+#[tokio::test]
+async fn a_stranger_does_not_choose_where_signed_calls_go() {
+    let key = "signkey-test-abababab";
+    let mut options = options();
+    (options.mode, options.signing_keys) = (Mode::Start, vec![key.to_owned()]);
+    options.origins = Origins { only: vec!["http://127.0.0.1:1".to_owned()], ..Origins::default() };
+    let store = Arc::new(MemoryStore::new());
+    let world = World::with(options, Arc::<MemoryStore>::clone(&store), store).await;
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let domain = format!("http://{}", stranger.local_addr().unwrap());
+    let run_id = onward_core::RunId::new(SystemClock::default().now(), 7).to_string();
+    let event =
+        json!({ "name": "http/run.started", "data": { "domain": domain, "method": "GET", "path": "/", "fn": "f" } });
+    let checkpoint = json!({ "run_id": run_id, "event": event, "steps": [] });
+    let signed = [("authorization", "Bearer signkey-test-abababab")];
+    let (status, said) = world.post("/v1/checkpoint", &signed, &checkpoint).await.unwrap();
+    let text = said["error"].as_str().unwrap_or_default();
+    assert_eq!(status, 403, "{said}");
+    assert!(text.contains(&format!("--allow-origin {domain}")) && text.contains("INNGEST_SERVE_ORIGIN"), "{text}");
+    assert_eq!(world.status(&run_id).await, None, "no run began");
+    assert!(stranger.accept().is_err(), "nobody was called");
+
+    let functions = json!({ "appName": "app", "deployType": "ping", "sdk": "js:v4", "functions": [{
+        "id": "f", "name": "f", "triggers": [{ "event": "e" }],
+        "steps": { "step": { "id": "step", "name": "step", "runtime": { "type": "http", "url": domain } } },
+    }] });
+    let (status, said) = world.post("/fn/register", &signed, &functions).await.unwrap();
+    assert_eq!(status, 403, "{said}");
 }
 
 #[tokio::test]

@@ -269,7 +269,7 @@ fn check_frames(mut last: Place, pieces: &[(Place, u32, Payload)]) -> Done<Place
         }
         last = match last.0.checked_add(*count) {
             Some(last) if last <= FRAMES_MAX => Place(last),
-            _ => return Err(crate::error::unavailable("the stream is full").into()),
+            _ => return Err(crate::error::rejected("the stream is full").into()),
         };
     }
     Ok(last)
@@ -284,7 +284,7 @@ fn check_places(first: Seq, entries: &[(Seq, Payload)]) -> Done<Seq> {
             return Err(corrupt(why).into());
         }
         if next.0 >= ENTRIES_MAX {
-            return Err(crate::error::unavailable("the journal is full").into());
+            return Err(crate::error::rejected("the journal is full").into());
         }
         next = next.next();
     }

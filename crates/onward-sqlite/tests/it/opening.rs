@@ -31,6 +31,22 @@ fn missing_directories_are_made() {
     assert!(path.exists());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn only_their_owner_reads_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let store = place.open();
+    store.setting("token_key", Some("secret".into())).await.unwrap();
+    let entries = std::fs::read_dir(place.path().parent().unwrap()).unwrap();
+    let modes: Vec<_> = entries
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), entry.metadata().unwrap().permissions().mode() & 0o777))
+        .collect();
+    assert!(modes.len() >= 3, "the database, its log and its lock: {modes:?}");
+    assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
 #[test]
 fn a_second_handle_is_told_that_the_database_is_in_use() {
     let place = Place::new();

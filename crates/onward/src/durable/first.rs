@@ -239,6 +239,10 @@ where
             None => kept(answer::join(&context, run_id, asked.prefer).await),
         }),
         Err(StoreError::KeyTaken { .. }) => Err(problem(Code::KeyReused)),
+        Err(StoreError::Rejected(error)) => {
+            tracing::error!(error = &*error as &dyn std::error::Error, "request refused: the store cannot keep it");
+            Err(problem(Code::RequestMalformed))
+        }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
             if matches!(error, StoreError::Unavailable(_)) {

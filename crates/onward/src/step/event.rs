@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use onward_core::{
-    IntoDuration, Payload, Timestamp,
+    IntoDuration, Payload, Timestamp, check_name,
     event::{
         MatchValue, Matcher,
         matching::{When, lookup, text_of},
@@ -207,10 +207,7 @@ fn matcher(asked: &Asked, name: String, options: EventOptions) -> Result<Matcher
         return Err(error);
     }
     let invalid = |text: String| StepError::new(ErrorKind::Invalid, text, false);
-    let max = onward_core::event::EVENT_NAME_BYTES_MAX;
-    if name.is_empty() || name.len() > max {
-        return Err(invalid(format!("an event name has 1 to {max} bytes")));
-    }
+    check_name("event name", &name)?;
     if options.matching.is_some() && options.equal_to.is_some() {
         return Err(invalid("`matching` and `equal_to` exclude each other; use `when` for both".to_owned()));
     }

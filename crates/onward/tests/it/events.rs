@@ -131,7 +131,14 @@ async fn signals_go_to_the_one_run_that_waits_for_their_name() {
 async fn the_events_route_accepts_events_and_refuses_what_is_none() {
     let app = App::new(|onward| onward.route("/", post(approval))).await;
     let waiting = app.send(order("9")).await;
-    let send = |body: &str| app.send(Request::post("/events").body(Body::from(body.to_owned())).unwrap());
+    let send = |body: &str| {
+        app.send(
+            Request::post("/events")
+                .header("content-type", "application/json; charset=utf-8")
+                .body(Body::from(body.to_owned()))
+                .unwrap(),
+        )
+    };
     let ok = send(r#"[{"name":"approval/received","data":{"requestId":"9","by":"bo"},"id":"x"}]"#).await;
     assert_eq!((ok.status().as_u16(), text(&ok)), (200, r#"{"ids":["x"]}"#));
     assert_eq!(text(&app.follow(waiting).await), "\"bo\"");
@@ -143,4 +150,9 @@ async fn the_events_route_accepts_events_and_refuses_what_is_none() {
     let large = format!(r#"{{"name":"x","data":"{}"}}"#, "y".repeat(600 * 1024));
     assert_eq!(send(&large).await.status(), 413);
     assert_eq!(app.get("/events").await.status(), 405);
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
+        let event =
+            Request::post("/events").header("content-type", kind).body(Body::from(r#"{"name": "go"}"#)).unwrap();
+        assert_eq!(app.send(event).await.status(), 415, "{kind:?}: a page of another origin can send it unasked");
+    }
 }

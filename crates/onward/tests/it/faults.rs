@@ -179,7 +179,12 @@ async fn an_event_that_is_not_stored_is_not_acknowledged() {
     let faulty = FaultyStore::counting(Arc::new(MemoryStore::new()), |call| call == Call::SendEvents);
     let faulty = faulty.with_fault(1, Fault::Fail);
     let app = App::on(Arc::new(faulty), ManualClock::new(), Onward::builder(), |_| Router::new()).await;
-    let event = || Request::post("/events").body(Body::from(r#"{"name": "go", "id": "e"}"#)).unwrap();
+    let event = || {
+        Request::post("/events")
+            .header("content-type", "application/json")
+            .body(Body::from(r#"{"name": "go", "id": "e"}"#))
+            .unwrap()
+    };
     assert_eq!(app.send(event()).await.status(), 503);
     assert_eq!(app.send(event()).await.status(), 200);
 }
@@ -197,6 +202,33 @@ async fn a_handler_without_steps_that_panics_or_takes_too_long_leaves_nothing_in
     assert_eq!(app.while_time_goes_on(app.get("/hangs")).await.status(), 504);
     app.settle().await;
     assert_eq!(app.onward.load().executing, 0);
+}
+
+#[tokio::test]
+async fn a_run_whose_write_the_store_never_takes_fails_and_is_not_executed_again() {
+    // The second is that of the step's output.
+    let store = FaultyStore::counting(Arc::new(MemoryStore::new()), |call| call == Call::Checkpoint);
+    let store = store.with_fault(2, Fault::Reject);
+    let (clock, executed) = (ManualClock::new(), Count::default());
+    let counted = executed.clone();
+    let handler = async move |step: Step| {
+        counted.hit();
+        step.run("writes", async || Ok::<_, StepError>(1)).await?;
+        Ok::<_, StepError>("done")
+    };
+    let routes = |onward: &Onward| onward.route("/", post(handler));
+    let app = App::on(Arc::new(store), clock, Onward::builder(), routes).await;
+    let request = Request::post("/").header("idempotency-key", "k").body(Body::empty()).unwrap();
+    let response = app.send(request).await;
+    let response = app.follow(response).await;
+    assert_eq!(response.status(), 500);
+    assert!(!text(&response).contains("never written"), "{}", text(&response));
+    app.advance(Duration::from_secs(3600)).await;
+    let runs = app.onward.runs().list(onward::RunQuery::new()).await.unwrap().runs;
+    assert_eq!((executed.get(), runs[0].status), (1, "failed"));
+    let shown = app.onward.runs().get(runs[0].run_id.parse().unwrap()).await.unwrap().unwrap();
+    let error = shown.error.unwrap();
+    assert!(error.to_string().contains("the store cannot keep what the run wrote"), "{error}");
 }
 
 #[tokio::test]
@@ -262,7 +294,9 @@ async fn an_event_that_others_send_cannot_take_the_place_of_a_runs_own() {
     assert!(app.onward.send_events(vec![taken]).await.unwrap_err().is_invalid());
     let deep = format!(r#"{{"name": "go", "data": {}1{}}}"#, "[".repeat(200), "]".repeat(200));
     for body in [r#"{"name": "go", "id": "onward/x"}"#.to_owned(), deep] {
-        let response = app.send(Request::post("/events").body(Body::from(body)).unwrap()).await;
+        let response = app
+            .send(Request::post("/events").header("content-type", "application/json").body(Body::from(body)).unwrap())
+            .await;
         assert_eq!(response.status(), 400);
         assert!(text(&response).contains("event-malformed"));
     }

@@ -61,7 +61,10 @@ fn one_wrong_event_refuses_all_and_is_named() {
         (json!({"name": ""}), "name"),
         (json!({"name": "  "}), "name"),
         (json!({"name": "inngest/function.invoked"}), "inngest/"),
-        (json!({"name": "n".repeat(257)}), "long"),
+        (json!({"name": "n".repeat(1_025)}), "long"),
+        (json!({"name": "a\nb"}), "control"),
+        (json!({"name": "b", "id": "i".repeat(1_025)}), "long"),
+        (json!({"name": "b", "id": "secret\u{0}"}), "control"),
         (json!({"name": "b", "data": "secret"}), "data"),
         (json!({"name": "b", "data": ["secret"]}), "data"),
         (json!({"name": "b", "id": 7}), "id"),
@@ -80,6 +83,7 @@ fn one_wrong_event_refuses_all_and_is_named() {
     }
     assert!(read(&json!({"name": "b", "ts": 315_532_800_000_i64})).is_ok());
     assert!(read(&json!({"name": "not/inngest/b"})).is_ok());
+    assert!(read(&json!({"name": "n".repeat(1_024), "id": "i".repeat(1_024)})).is_ok());
 }
 
 #[test]

@@ -54,13 +54,16 @@ async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, String> {
 /// Why the engine would not call it.
 fn refused(url: &Url, addresses: &[SocketAddr], origins: &Origins) -> Option<Finding> {
     let origin = url.origin().ascii_serialization();
-    if !origins.only.is_empty() && !origins.only.contains(&origin) {
+    if origins.only.contains(&origin) {
+        return None;
+    }
+    if !origins.any {
         return Some(Finding::bad("endpoint", format!("it is not called: add --allow-origin {origin}")));
     }
     let private = addresses.iter().find(|address| is_private(address.ip()))?;
     (!origins.private).then(|| {
         let what = format!("it is not called, as {} is not public", private.ip());
-        Finding::bad("endpoint", format!("{what}; if that is meant, add --allow-private"))
+        Finding::bad("endpoint", format!("{what}; if that is meant, add --allow-origin {origin}"))
     })
 }
 

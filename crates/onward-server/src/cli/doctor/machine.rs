@@ -64,7 +64,23 @@ pub(super) fn store(store: &str) -> Vec<Finding> {
             Finding::bad("store", format!("{what} choose another place with --store"))
         }
     };
-    [Some(writable), space(&folder)].into_iter().flatten().collect()
+    [Some(writable), permissions(&path), space(&folder)].into_iter().flatten().collect()
+}
+
+/// Whether others on this machine can read what is stored: requests, outputs, and the key of run tokens.
+#[cfg(unix)]
+fn permissions(path: &Path) -> Option<Finding> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        let shown = path.display();
+        Finding::warning("store", format!("others can read {shown} (mode {mode:03o}): chmod 600 {shown}*"))
+    })
+}
+
+#[cfg(not(unix))]
+fn permissions(_: &Path) -> Option<Finding> {
+    None
 }
 
 #[cfg(unix)]
