@@ -13,8 +13,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onward-postgres", &["onward-core"]),
     ("onward-testing", &["onward-core"]),
     ("onward-client", &["onward-protocol"]),
-    ("onward", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite", "onward-postgres"]),
-    ("onward-server", &["onward-core", "onward-protocol", "onward-scheduler", "onward-sqlite", "onward-postgres"]),
+    ("onward-host", &["onward-core", "onward-protocol", "onward-scheduler"]),
+    (
+        "onward",
+        &["onward-core", "onward-protocol", "onward-scheduler", "onward-host", "onward-sqlite", "onward-postgres"],
+    ),
+    (
+        "onward-server",
+        &["onward-core", "onward-protocol", "onward-scheduler", "onward-host", "onward-sqlite", "onward-postgres"],
+    ),
 ];
 
 /// Crates that nobody of ours may reach from these.
@@ -22,6 +29,7 @@ const BANNED: &[(&str, &[&str])] = &[
     ("onward-core", &["tokio", "axum", "hyper", "http", "rusqlite", "tokio-postgres", "rand", "getrandom", "chrono"]),
     ("onward-protocol", &["tokio", "axum", "hyper", "rusqlite", "tokio-postgres", "onward-core"]),
     ("onward-scheduler", &["axum", "hyper", "http", "rusqlite", "tokio-postgres", "onward-protocol"]),
+    ("onward-host", &["axum", "rusqlite", "tokio-postgres"]),
     ("onward-sqlite", &["axum", "hyper", "http", "tokio-postgres", "onward-scheduler", "onward-protocol"]),
     ("onward-postgres", &["axum", "hyper", "http", "rusqlite", "onward-scheduler", "onward-protocol"]),
     ("onward-testing", &["axum", "hyper", "rusqlite", "tokio-postgres", "onward-scheduler"]),

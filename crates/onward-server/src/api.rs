@@ -21,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use onward_core::{RunId, StoreError};
 use serde::Serialize;
@@ -161,21 +161,26 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// How long a request's body may take to come.
-const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a request's body may be silent while it is read.
+const BODY_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The body of a request, up to a limit.
 async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
     use http_body_util::{BodyExt, LengthLimitError, Limited};
-    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), limit).collect()).await;
-    let body = body.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come"))?;
-    match body {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let text = format!("the body is larger than {limit} bytes");
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, &text))
+    let mut body = Limited::new(request.into_body(), limit);
+    let mut read = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(BODY_SILENCE, body.frame()).await;
+        let frame = frame.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body was silent for too long"))?;
+        match frame {
+            None => return Ok(read.freeze()),
+            Some(Ok(frame)) => read.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                let text = format!("the body is larger than {limit} bytes");
+                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, &text));
+            }
+            Some(Err(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the body could not be read")),
         }
-        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body could not be read")),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     options::Mode,
     peers::{self, Peers},
     record::Names,
-    serve::{self, serve},
+    serve,
     shared::Shared,
 };
 
@@ -189,7 +189,8 @@ impl Engine {
             }
             closing.cancel();
         };
-        serve(listener, app, graceful, LAST_REQUESTS).await;
+        let limits = serve::limits(shared.options.limits.connections);
+        onward_host::serve::serve(listener, |_| app.clone(), limits, graceful, LAST_REQUESTS).await;
         shared.peers.leave(&*shared.store).await;
         shared.scheduler.shutdown().await?;
         match opened {

@@ -114,6 +114,9 @@ pub struct Limits {
     pub chunk_bytes: usize,
     /// The most bytes that a run may stream.
     pub stream_bytes: usize,
+    /// The most connections that are served at once; as many as the process may have descriptors, less 512, where that is
+    /// fewer. Sixteen more are taken for operators: `/health`, `/metrics` and `/v1/runs`.
+    pub connections: usize,
     /// The most calls under way at once.
     pub reentries: usize,
     /// The most calls under way at once to one origin.
@@ -130,6 +133,7 @@ impl Default for Limits {
             steps: 10_000,
             chunk_bytes: 1024 * 1024,
             stream_bytes: 64 * 1024 * 1024,
+            connections: 65_536,
             reentries: 1_024,
             reentries_per_origin: 256,
         }

@@ -87,6 +87,8 @@ pub use crate::{
     },
     wait::WaitBody,
 };
+#[cfg(feature = "axum")]
+pub use onward_host::serve::Limits as ConnectionLimits;
 #[cfg(feature = "postgres")]
 pub use onward_postgres::{Options as PostgresOptions, SqlError, Transaction as PostgresTransaction, tokio_postgres};
 #[cfg(feature = "sqlite")]

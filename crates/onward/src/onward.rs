@@ -49,6 +49,8 @@ pub(crate) struct AppConfig {
     pub(crate) wait_max: Duration,
     pub(crate) drain: Duration,
     pub(crate) start_patience: Duration,
+    #[cfg(feature = "axum")]
+    pub(crate) connections: onward_host::serve::Limits,
     pub(crate) event_bytes_max: usize,
 }
 
@@ -193,6 +195,8 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
             wait_max: builder.wait_max,
             drain: builder.drain,
             start_patience: builder.start_patience,
+            #[cfg(feature = "axum")]
+            connections: builder.connections,
             event_bytes_max: builder.event_bytes_max,
         },
         defaults: builder.defaults,

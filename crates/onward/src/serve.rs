@@ -1,10 +1,17 @@
 //! Serving an app: listen, resume, and drain on SIGTERM or Ctrl-C.
 
-use std::net::SocketAddr;
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    task::{Context, Poll},
+};
 
-use axum::{Router, serve::ListenerExt};
+use axum::{Router, body::Body, extract::ConnectInfo};
+use http::{Request, Response};
 use onward_core::BoxFuture;
+use onward_host::serve::RequestBody;
 use tokio::{net::TcpListener, time::Instant};
+use tower_service::Service;
 
 use crate::{Error, Onward};
 
@@ -14,6 +21,9 @@ impl Onward {
     ///
     /// It listens on an address, such as `"127.0.0.1:3000"`, or takes a `TcpListener` that is bound already. Handlers
     /// can extract `ConnectInfo<SocketAddr>`. Every connection has `TCP_NODELAY` set.
+    ///
+    /// Connections are bounded in number and in silence (see [`connections`](crate::Builder::connections)): one without
+    /// a request is closed, a request's body that stops coming fails, and a reader that takes nothing is cut off.
     ///
     /// # Errors
     /// An option outside its limits, an address that cannot be listened on, or tasks left after the grace period.
@@ -44,14 +54,9 @@ impl Onward {
         until: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
         let listener = on.listen().await?;
-        // Why first: this gives every durable route its state, so that runs can be resumed before a request comes.
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        // First, because this gives every durable route its state: runs can be resumed before a request comes.
+        let app: Router = app.with_state(());
         self.start().await?;
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY was not set");
-            }
-        });
         let stop = self.0.tasks.shutdown_token().clone();
         let drain = self.0.config.drain;
         let stopping = stop.clone();
@@ -59,19 +64,40 @@ impl Onward {
             until.await;
             stopping.cancel();
         };
-        let served = axum::serve(listener, app).with_graceful_shutdown(graceful).into_future();
-        let mut served = std::pin::pin!(served);
+        let limits = self.0.config.connections.clone();
+        let connect = |peer| WithPeer { app: app.clone(), peer };
+        let mut served = std::pin::pin!(onward_host::serve::serve(listener, connect, limits, graceful, drain));
         let mut over = Instant::now() + drain;
-        let ended = tokio::select! {
-            ended = &mut served => Some(ended),
+        tokio::select! {
+            () = &mut served => {}
             () = stop.cancelled() => {
                 over = Instant::now() + drain;
-                tokio::time::timeout_at(over, served).await.ok()
+                drop(tokio::time::timeout_at(over, served).await);
             }
-        };
-        let down = self.shutdown_within(over.saturating_duration_since(Instant::now())).await;
-        ended.transpose()?;
-        down
+        }
+        self.shutdown_within(over.saturating_duration_since(Instant::now())).await
+    }
+}
+
+/// An app that tells its handlers who is at the other end of a connection.
+#[derive(Clone)]
+struct WithPeer {
+    app: Router,
+    peer: SocketAddr,
+}
+
+impl Service<Request<RequestBody>> for WithPeer {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <Router as Service<Request<RequestBody>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<RequestBody>>::poll_ready(&mut self.app, cx)
+    }
+
+    fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.app.call(request)
     }
 }
 

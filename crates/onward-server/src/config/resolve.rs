@@ -82,6 +82,7 @@ impl Reader {
             steps: self.one("limit-steps", default.steps, value::count),
             chunk_bytes: self.one("limit-chunk-bytes", default.chunk_bytes, value::size),
             stream_bytes: self.one("limit-stream-bytes", default.stream_bytes, value::size),
+            connections: self.one("limit-connections", default.connections, value::count),
             reentries: self.one("limit-reentries", default.reentries, value::count),
             reentries_per_origin: self.one("limit-reentries-per-origin", default.reentries_per_origin, value::count),
         };

@@ -118,6 +118,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("limit-steps", "COUNT", "The most steps of a run"),
     Setting::new("limit-chunk-bytes", "SIZE", "The largest chunk of a stream"),
     Setting::new("limit-stream-bytes", "SIZE", "The most bytes that a run may stream"),
+    Setting::new("limit-connections", "COUNT", "The most connections that are served at once"),
     Setting::new("limit-reentries", "COUNT", "The most calls of endpoints under way at once"),
     Setting::new("limit-reentries-per-origin", "COUNT", "The most calls under way at once to one origin"),
 ];

@@ -87,6 +87,7 @@ fn limit(limits: &Limits, name: &str) -> Option<String> {
         "limit-steps" => count(limits.steps),
         "limit-chunk-bytes" => size(limits.chunk_bytes),
         "limit-stream-bytes" => size(limits.stream_bytes),
+        "limit-connections" => count(limits.connections),
         "limit-reentries" => count(limits.reentries),
         "limit-reentries-per-origin" => count(limits.reentries_per_origin),
         _ => None,

@@ -50,6 +50,8 @@ pub struct Builder {
     pub(crate) wait_max: Duration,
     pub(crate) drain: Duration,
     pub(crate) start_patience: Duration,
+    #[cfg(feature = "axum")]
+    pub(crate) connections: onward_host::serve::Limits,
     pub(crate) event_bytes_max: usize,
     complaints: Vec<String>,
 }
@@ -73,6 +75,8 @@ impl Default for Builder {
             wait_max: Duration::from_secs(55),
             drain: Duration::from_secs(30),
             start_patience: Duration::from_secs(30),
+            #[cfg(feature = "axum")]
+            connections: onward_host::serve::Limits::default(),
             event_bytes_max: 512 * 1024,
             complaints: Vec::new(),
         }
@@ -235,6 +239,22 @@ impl Builder {
             Ok(time) => self.start_patience = time,
             Err(error) => self.complaints.push(format!("start_patience: {error}")),
         }
+        self
+    }
+
+    /// Bounds of the connections of [`Onward::serve`]: how many, and for how long each may be silent.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use onward::{ConnectionLimits, Onward};
+    ///
+    /// let limits = ConnectionLimits { connections: 1_000, head: Duration::from_secs(5), ..ConnectionLimits::default() };
+    /// let builder = Onward::builder().connections(limits);
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn connections(mut self, limits: onward_host::serve::Limits) -> Self {
+        self.connections = limits;
         self
     }
 
