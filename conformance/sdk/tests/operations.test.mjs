@@ -53,7 +53,7 @@ describe("operations", { concurrency: 4 }, () => {
     }));
 
   it("token-lifetime: a token opens its run until then", () =>
-    having(["--token-lifetime", "2s"], "requests", async (_engine, endpoint) => {
+    having(["--token-lifetime", "2s", "--retention", "2s"], "requests", async (_engine, endpoint) => {
       const run = await start(`${endpoint.url}/ending`);
       assert.equal((await output(run.url)).status, 200);
       await pause(2_500);

@@ -1,9 +1,10 @@
 //! Re-entry: the HTTP call by which a run goes on at its endpoint.
 
 pub(crate) mod gateway;
+mod places;
 mod reach;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -13,10 +14,9 @@ use onward_protocol::sdk::{
     registration::{self, call_body},
     reply::Reply,
 };
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Instrument, Span};
 
+use self::places::{Place, Places};
 pub(crate) use self::reach::{Reach, Refused};
 use crate::{
     live::Live,
@@ -31,9 +31,10 @@ pub(crate) struct Caller {
     /// For origins that are listed, and for all others.
     clients: [reqwest::Client; 2],
     reach: Reach,
-    all: Arc<Semaphore>,
-    origins: Mutex<BTreeMap<String, Arc<Semaphore>>>,
-    per_origin: usize,
+    /// For calls of endpoints.
+    reentries: Arc<Places>,
+    /// For the requests of steps.
+    gateways: Arc<Places>,
 }
 
 impl std::fmt::Debug for Caller {
@@ -42,9 +43,6 @@ impl std::fmt::Debug for Caller {
     }
 }
 
-/// How many origins are remembered that have no call under way.
-const ORIGINS_MAX: usize = 1_024;
-
 impl Caller {
     pub(crate) fn try_new(options: &Options) -> Result<Self, reqwest::Error> {
         let Limits { reentries, reentries_per_origin, .. } = options.limits;
@@ -52,9 +50,8 @@ impl Caller {
         Ok(Self {
             clients: reach.clients()?,
             reach,
-            all: Arc::new(Semaphore::new(reentries.clamp(1, Semaphore::MAX_PERMITS))),
-            origins: Mutex::default(),
-            per_origin: reentries_per_origin.clamp(1, Semaphore::MAX_PERMITS),
+            reentries: Places::new(reentries, reentries_per_origin),
+            gateways: Places::new(reentries, reentries_per_origin),
         })
     }
 
@@ -69,20 +66,14 @@ impl Caller {
         if self.reach.is_listed(url) { listed } else { others }
     }
 
-    /// Waits for a place among the calls under way. **Cancel-safe**.
-    async fn place(&self, origin: &str) -> (OwnedSemaphorePermit, OwnedSemaphorePermit) {
-        let own = {
-            let mut origins = self.origins.lock();
-            if origins.len() >= ORIGINS_MAX {
-                origins.retain(|_, gate| Arc::strong_count(gate) > 1);
-            }
-            let gate = origins.entry(origin.to_owned());
-            Arc::clone(gate.or_insert_with(|| Arc::new(Semaphore::new(self.per_origin))))
-        };
-        // Why its own first: an origin that is slow must not hold the places of all.
-        let own = own.acquire_owned().await.expect("it is never closed");
-        let all = Arc::clone(&self.all).acquire_owned().await.expect("it is never closed");
-        (own, all)
+    /// Waits for a place among the calls of endpoints. **Cancel-safe**.
+    async fn place(&self, url: &reqwest::Url) -> Place {
+        self.reentries.take(url.host_str().unwrap_or_default()).await
+    }
+
+    /// Waits for a place among the requests of steps, which those of endpoints do not wait for. **Cancel-safe**.
+    async fn gateway_place(&self, url: &reqwest::Url) -> Place {
+        self.gateways.take(url.host_str().unwrap_or_default()).await
     }
 }
 
@@ -154,7 +145,7 @@ async fn ask(live: &Arc<Live>, call: Call) -> Result<Reply, NoAnswer> {
         reach.explain(&url, refused);
         "the engine may not call the endpoint"
     })?;
-    let _place = live.shared.caller.place(&url.origin().ascii_serialization()).await;
+    let _place = live.shared.caller.place(&url).await;
     if !live.may_call() {
         std::future::pending::<()>().await; // the run is over here, and with it this call
     }

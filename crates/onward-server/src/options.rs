@@ -119,7 +119,8 @@ pub struct Limits {
     pub connections: usize,
     /// The most calls under way at once.
     pub reentries: usize,
-    /// The most calls under way at once to one origin.
+    /// The most calls under way at once to one host, whatever its ports. None gets more than half of what the others leave
+    /// free. The requests of steps have as many places of their own.
     pub reentries_per_origin: usize,
 }
 

@@ -114,17 +114,16 @@ async fn send(
         tracing::warn!(run_id = %live.run_id, endpoint = %live.endpoint, %refused, "a step's URL may not be called");
         Gateway::final_("the engine may not call this URL")
     })?;
-    let origin = url.origin().ascii_serialization();
     let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Gateway::final_("the method is not one"))?;
-    let mut request = caller.client(&url).request(method, url);
+    let mut request = caller.client(&url).request(method, url.clone());
     for (name, value) in headers {
         request = request.header(name, value);
     }
     if !body.is_empty() {
         request = request.body(body);
     }
-    let _place = caller.place(&origin).await;
+    let _place = caller.gateway_place(&url).await;
     if !live.may_call() {
         std::future::pending::<()>().await; // the run is over here, and with it this request
     }

@@ -120,7 +120,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("limit-stream-bytes", "SIZE", "The most bytes that a run may stream"),
     Setting::new("limit-connections", "COUNT", "The most connections that are served at once"),
     Setting::new("limit-reentries", "COUNT", "The most calls of endpoints under way at once"),
-    Setting::new("limit-reentries-per-origin", "COUNT", "The most calls under way at once to one origin"),
+    Setting::new("limit-reentries-per-origin", "COUNT", "The most calls under way at once to one host"),
 ];
 
 /// The setting of that name.
