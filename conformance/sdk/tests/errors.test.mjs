@@ -168,10 +168,10 @@ describe("errors and limits", { concurrency: 4 }, () => {
     });
 
   it("without keys, only who calls it by a local name is answered", async () => {
-    for (const host of ["localhost:1", "127.0.0.1", "[::1]:8288", "engine:8288"]) {
+    for (const host of ["localhost:1", "127.0.0.1", "[::1]:8288", "host.docker.internal:8288"]) {
       assert.equal(await raw("GET", "/v1/runs", { host }), 200, host);
     }
-    for (const host of ["evil.example.com", "127.0.0.1.evil.example:8288"]) {
+    for (const host of ["evil.example.com", "127.0.0.1.evil.example:8288", "engine:8288", "printer.local", "a.internal"]) {
       const status = await raw("GET", "/v1/runs", { host });
       assert.ok(status >= 400 && status < 500, `${host}: ${status}`);
     }

@@ -1,5 +1,5 @@
-//! What the library and the engine share above the scheduler.
+//! Code that the library and the engine share above the scheduler.
 //!
-//! So far that is how connections are served: their number is bounded, and so is the time that each may be silent.
+//! So far the crate serves connections: it bounds their number, and the time that each may be silent.
 
 pub mod serve;

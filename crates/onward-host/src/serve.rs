@@ -54,7 +54,7 @@ pub struct Limits {
     pub connections: usize,
     /// How many more are taken for requests that [`kept`](Self::kept) lets through, when all other places are taken.
     pub reserved: usize,
-    /// Which requests the reserved places are for: those of operators.
+    /// Tells the requests that the reserved places are for, such as an operator's look at the process's health.
     pub kept: fn(&Parts) -> bool,
     /// How long the head of a request may take to come: from when the connection was made, or from its first byte.
     pub head: Duration,
@@ -173,7 +173,7 @@ pub async fn serve<S, B>(
     }
 }
 
-/// One connection that was taken.
+/// An accepted connection.
 struct Connection {
     limits: Arc<Limits>,
     /// Whether it has a place that is kept for some requests.
@@ -210,7 +210,7 @@ impl Connection {
             () = stopping.cancelled() => served.as_mut().graceful_shutdown(),
             () = silent.as_mut() => served.as_mut().graceful_shutdown(),
         }
-        // What is under way is finished, however long it takes; what is silent is closed.
+        // Requests under way are finished, however long they take; a silent connection is closed.
         tokio::select! {
             ended = served.as_mut() => end(ended, place),
             () = activity.silent(CLOSE_WITHIN, CLOSE_WITHIN) => drop(place),
@@ -225,7 +225,7 @@ fn end(ended: Result<(), BoxError>, place: OwnedSemaphorePermit) {
     drop(place);
 }
 
-/// What a request is told for which there is no place.
+/// The answer to a request that has no place.
 fn refusal() -> Response<Bytes> {
     let body = r#"{"title":"Service Unavailable","status":503,"detail":"too many connections: try again"}"#;
     let mut response = Response::new(Bytes::from_static(body.as_bytes()));
@@ -240,7 +240,7 @@ fn refusal() -> Response<Bytes> {
 /// The body of a request as a connection has it.
 type Raw = Incoming;
 
-/// How many connections are held: what descriptors the process may have, less those that it needs itself.
+/// How many connections are held: as many as the process may have descriptors, less those that it needs itself.
 fn connections_max() -> usize {
     let descriptors = raise_descriptors().saturating_sub(DESCRIPTORS_KEPT).max(64);
     usize::try_from(descriptors).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)

@@ -65,7 +65,7 @@ impl From<Abort> for StoreError {
     }
 }
 
-/// The error of opening a store: what no retry helps is told from what passes.
+/// Tells a permanent error of opening a store from one that passes.
 pub(crate) fn at_opening(error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(why) if is_permanent(&*why) => StoreError::Misconfigured(why),

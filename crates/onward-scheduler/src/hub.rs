@@ -38,9 +38,9 @@ pub trait Attached: Send + Sync {
 pub struct Hung {
     /// The lease under which it executes its run.
     pub lease: Lease,
-    /// How often it has been polled: one that was polled since does not hang.
+    /// How often the execution has been polled: an execution that was polled since the last look does not hang.
     pub polls: u64,
-    /// What it waits for, in words for a log.
+    /// The thing that it waits for, in words for a log.
     pub waits_for: &'static str,
 }
 

@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// How long a process that starts tries again what a store could not do: its database may be starting, too, or be slow.
 ///
-/// Only [`StoreError::Unavailable`] is tried again; what is misconfigured stays so.
+/// Only [`StoreError::Unavailable`] is tried again: a misconfigured store stays misconfigured.
 ///
 /// # Example
 ///

@@ -198,8 +198,8 @@ impl Scheduler {
         self.is_shared
     }
 
-    /// Whether this process is that node and its lease is good, by a stopwatch that is read now: whether what it does as
-    /// that node is done by nobody else.
+    /// Whether this process is that node and its lease is good, by a stopwatch that is read now. No other process acts for
+    /// the node then.
     ///
     /// In a store of one process nobody else can have the node's runs, however late its lease is renewed.
     pub fn holds_lease(&self, node: NodeId) -> bool {

@@ -32,14 +32,14 @@ use crate::shared::Shared;
 /// What a route is given.
 type Engine = axum::extract::State<Arc<Shared>>;
 
-/// Whose pages may call a route of an engine without keys, as far as a browser tells whose a page is.
+/// The pages that may call a route of an engine without keys, as far as a browser tells whose a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pages {
     /// Everybody's: the route needs a run's token, or tells nothing of anybody.
     Any,
     /// Everybody's where there is an event key, which the page must know.
     WithEventKey,
-    /// Those of this machine.
+    /// Pages of this machine.
     Local,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// What every request is told before the store is open.
+/// The answer to every request before the store is open.
 pub(crate) fn opening() -> Router {
     Router::new().fallback(async || {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the engine starts, and waits for its store: try again")

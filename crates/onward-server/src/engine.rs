@@ -63,7 +63,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Listens, opens the store, and joins it. Who asks before that is done is told so with a 503.
+    /// Listens, opens the store, and joins it. Requests before that are answered with a 503.
     ///
     /// ```
     /// use onward_server::{Engine, Options, options::Mode};
@@ -89,14 +89,14 @@ impl Engine {
             let opened = open_store(&options, patience).await?;
             let clock: Arc<dyn Clock> = match &opened {
                 Opened::Sqlite(_) => Arc::new(SystemClock::default()),
-                // The clocks of machines differ; that of the database is one.
+                // The clocks of machines differ, so the database's is everybody's.
                 Opened::Postgres(store) => Arc::new(store.clock()),
             };
             let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
             let shared = Self::join(options.clone(), keys, address, opened.store(), clock, patience).await?;
             Ok::<_, Error>((shared, opened))
         };
-        // Whoever comes meanwhile is told so at once: a load balancer, say, that asks whether the engine is ready.
+        // Requests meanwhile are refused at once: a load balancer, say, asks whether the engine is ready.
         let (shared, opened) = tokio::select! {
             biased;
             opened = opening => opened?,
@@ -132,7 +132,7 @@ impl Engine {
         config.check().map_err(|error| Error::Option(error.to_string()))?;
         let caller = Caller::try_new(&options)?;
         let peers = Peers::try_new(&options, address)?;
-        // What one process alone has open is there, or is not.
+        // A store that one process alone has open is there, or is not: waiting does not help.
         let patience = if store.is_shared() { patience } else { Patience::none() };
         let tokens = key_ring(patience.with("token key", || kept_key(&*store)).await?)?;
         let functions = patience.with("registrations", || Functions::load(&*store)).await?;
@@ -252,7 +252,7 @@ async fn open_store(options: &Options, patience: Patience) -> Result<Opened, Err
     }
 }
 
-/// Reads the key of run tokens: it is made once, and kept in the store.
+/// Reads the key of run tokens, which is made once and kept in the store.
 async fn kept_key(store: &dyn Store) -> Result<Option<Payload>, StoreError> {
     let proposal = Payload::from(rand::random::<[u8; 32]>().to_vec());
     store.setting("token_key", Some(proposal)).await

@@ -19,7 +19,7 @@ const REST: Duration = Duration::from_millis(200);
 
 /// Bounds of the engine's connections, of which at most so many are served at once.
 ///
-/// Bodies are bounded where they are read whole: those that endpoints stream may be silent for as long as a step takes.
+/// Bodies are bounded where they are read whole, because streams of endpoints may be silent for as long as a step takes.
 pub(crate) fn limits(connections: usize) -> serve::Limits {
     let limits = serve::Limits::default();
     serve::Limits { connections: limits.connections.min(connections), kept: is_for_operators, body: None, ..limits }

@@ -1,4 +1,4 @@
-//! How quickly the machine works: what checkers measure deadlines by, so that a slow machine is no finding.
+//! The pace of the machine. Checkers measure deadlines by it, so that a slow machine is no finding.
 
 use std::{
     sync::{Arc, Weak},
@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 use crate::record::stopwatch;
 
-/// How long the calibrated task takes on a machine with nothing else to do. Several of the system's time slices, so that
-/// it must share its core with whatever is there.
+/// How long the calibrated task takes on a machine with nothing else to do. The task takes several of the system's time
+/// slices, so that it must share its core with other processes.
 const TASK: Duration = Duration::from_millis(25);
-/// How often the task is done: it takes a tenth of a core.
+/// How often the task is done: a tenth of a core goes into it.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// A clock that slows down as the machine does: where a calibrated task takes three times as long as on the idle
@@ -40,7 +40,7 @@ impl Measured {
         self.points.push((at, now));
     }
 
-    /// What the clock showed at a point of the stopwatch.
+    /// Returns what the clock showed at a point of the stopwatch.
     #[expect(clippy::cast_precision_loss, reason = "microseconds of hours are exact")]
     fn at(&self, stopwatch: u64) -> f64 {
         let after = self.points.partition_point(|(at, _)| *at <= stopwatch);
@@ -63,13 +63,13 @@ impl Pace {
         Self(measured)
     }
 
-    /// One of a machine that is never slow.
+    /// Returns the clock of a machine that is never slow.
     #[cfg(test)]
     pub(crate) fn steady() -> Self {
         Self(Arc::new(Mutex::new(Measured { points: vec![(0, 0.0)], slowness: 1.0 })))
     }
 
-    /// What the clock shows.
+    /// Returns what the clock shows.
     pub(crate) fn now(&self) -> Duration {
         micros(self.0.lock().at(stopwatch()))
     }

@@ -87,7 +87,7 @@ pub(crate) fn read(folder: &Path) -> io::Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// What the logs of processes say that no fault explains: executions that hung, and panics.
+/// Returns lines of the processes' logs that no fault explains: executions that hung, and panics.
 pub(crate) fn complaints(folder: &Path) -> Vec<String> {
     let mut complaints = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -78,7 +78,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Options for a file that only its owner reads and writes, where it is new: it has requests, outputs and the token key.
+/// Options for a new file that only its owner reads and writes, because requests, outputs and the token key are in it.
 fn for_owner() -> OpenOptions {
     let mut options = File::options();
     #[cfg(unix)]

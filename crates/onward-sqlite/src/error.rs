@@ -31,7 +31,7 @@ impl From<rusqlite::Error> for Abort {
     }
 }
 
-/// Why a database cannot be opened: what stands in the way in the file system stays there until somebody changes it.
+/// The error of opening a database. An obstacle in the file system stays there until a person changes it.
 pub(crate) fn opening_error(path: &std::path::Path, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {

@@ -88,7 +88,7 @@ impl Call {
 pub enum Fault {
     /// It gets [`StoreError::Unavailable`] and nothing is written. The calls after it are served.
     Fail,
-    /// It gets [`StoreError::Rejected`] and nothing is written, as of a value that the store never takes.
+    /// The call gets [`StoreError::Rejected`] and nothing is written, as with a value that the store never takes.
     Reject,
     /// The process dies before it is written: neither it nor any other call that still waits is answered, ever.
     CrashBefore,

@@ -125,11 +125,11 @@ pub(crate) struct Standing {
     pub(crate) next_wake: Option<Timestamp>,
 }
 
-/// What time, and the order of the journal, have brought to an execution.
+/// The news that time, and the order of the journal, bring to an execution.
 pub(crate) struct Advanced {
     /// Time has ended a wait, or made a retry ready.
     pub(crate) fired: bool,
-    /// What is next on its way to the handler.
+    /// The completion that is next on its way to the handler.
     pub(crate) offer: Offer,
     /// How the execution stands after both.
     pub(crate) standing: Standing,

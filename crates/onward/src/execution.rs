@@ -38,8 +38,8 @@ pub(crate) enum Ended<T> {
 }
 
 impl<T> Ended<T> {
-    /// An execution that cannot go on. Where the store will never write what the run wrote, the run has failed: its next
-    /// execution would write the same.
+    /// An execution that cannot go on. A run whose writes the store will never take has failed, because its next execution
+    /// would write the same.
     fn of(halt: Halt) -> Self {
         match halt {
             Halt::Store(StoreError::Rejected(why)) => {

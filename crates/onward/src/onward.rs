@@ -211,8 +211,8 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
 /// The number of the key that is kept in the store.
 const KEPT_KEY: u32 = 0;
 
-/// Reads the key that is kept in the store. Where it is needed and none is there, one is made; where keys were given, it
-/// goes on verifying.
+/// Reads the key that is kept in the store. If a key is needed and none is there, one is made; beside keys that were
+/// given, the kept one goes on verifying.
 async fn kept_key(store: &dyn Store, is_needed: bool) -> Result<Option<Payload>, StoreError> {
     let proposal = is_needed.then(|| Payload::from(rand::random::<[u8; 32]>().to_vec()));
     store.setting("token_key", proposal).await

@@ -104,7 +104,7 @@ impl Asked {
 
     /// The attempt to make, once its time has come; `None` where there is none to make any more.
     ///
-    /// It is given only while the node's lease is good. Past it, the execution ends and the future stays pending: the
+    /// An attempt is given only while the node's lease is good. Past it, the execution ends and the future stays pending: the
     /// step may be run by another node already, and what this one did would be done twice.
     async fn attempt(&self) -> Option<Attempt> {
         let attempt = match self.next {

@@ -257,7 +257,7 @@ pub(crate) async fn conclude(context: &Arc<Context>, left: Left) {
         Left::Suspended | Left::Halted(Halt::LeaseLost) => {}
         Left::Halted(Halt::LeaseExpired) => {
             tracing::warn!(run_id = %context.run_id, "execution ended: the node's lease has run out");
-            // Where the lease is renewed all the same, nobody else would look at the run.
+            // The lease may be renewed all the same, and then nobody else would look at the run.
             context.shared.recover(context);
         }
         Left::Halted(Halt::Store(error)) => halted(context, &error),

@@ -301,7 +301,7 @@ impl Machine {
 
     /// Returns the attempt that may start, once [`Machine::retries_due`] has found that its time has come.
     ///
-    /// It takes no time of its own: two readings of a clock for one retry could disagree about whether it is due, and
+    /// The method takes no time: two readings of a clock for one retry could disagree about whether it is due, and
     /// the step would then wait for a time that has passed.
     pub fn begin_retry(&self, key: StepKey) -> Option<Attempt> {
         match self.steps.get(&key)?.state {

@@ -136,7 +136,7 @@ where
 }
 
 pin_project! {
-    /// The answer to a request: that of the service, or that there is no place for it.
+    /// The answer to a request: the service's, or a refusal because no place is free.
     pub struct Answer<F> {
         under_way: Option<UnderWay>,
         #[pin]
@@ -209,7 +209,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-/// The body of a request. It fails when it is silent for too long while it is read.
+/// The body of a request. Reading fails when the body is silent for too long.
 pub struct RequestBody {
     body: Raw,
     limit: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Connections from outside, on real sockets. Time is paused: it passes when nothing else can move.
+//! Connections from outside, on real sockets. Time is paused, and passes when nothing else can move.
 #![expect(clippy::unwrap_used, reason = "a test fails where it is wrong")]
 
 mod silence;

@@ -1,4 +1,4 @@
-//! What is silent is closed, what is busy is not, and operators find a place.
+//! Silent connections are closed, busy ones are not, and operators find a place.
 
 use std::{
     convert::Infallible,
@@ -173,7 +173,7 @@ async fn with_all_places_taken_operators_are_served_and_others_told_to_come_agai
     assert!(came.starts_with("HTTP/1.1 200"), "{came}");
     let (came, _) = server.until_closed(GET).await;
     assert!(came.starts_with("HTTP/1.1 503") && came.contains("retry-after: 1"), "{came}");
-    // The reserved places are taken by silent ones: whoever comes then is closed at once, until those are.
+    // Silent connections take the reserved places: further ones are closed at once, until those are closed.
     let silent = [TcpStream::connect(server.address).await.unwrap(), TcpStream::connect(server.address).await.unwrap()];
     let (came, after) = server.until_closed(GET).await;
     assert_eq!((came.as_str(), after < Duration::from_secs(1)), ("", true));

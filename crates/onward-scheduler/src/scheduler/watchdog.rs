@@ -1,7 +1,7 @@
 //! Finds executions that hang, and gives their runs back.
 //!
-//! An execution that waits for nothing that can come is a bug of this project. The run behind it has been promised to
-//! somebody, so the node finds it by itself, says what it waits for, and has it executed anew.
+//! An execution that waits for nothing that can come is a bug of this project. The run behind it has been promised to a
+//! client, so the node finds the execution by itself, says what it waits for, and has the run executed anew.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends an execution that hangs, and gives its run back: it is executed anew from its journal.
+    /// Ends an execution that hangs, and gives its run back, to be executed anew from its journal.
     fn end_hung(self: &Arc<Self>, hung: &Hung) {
         let run_id = hung.lease.run_id;
         self.meter.hung();

@@ -207,7 +207,7 @@ fn harmless(mut response: Response) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     let status = response.status();
     if status.is_informational() {
-        // It announces a response; this is the response.
+        // An informational status announces a response, and this is the response.
         *response.status_mut() = StatusCode::OK;
     }
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {

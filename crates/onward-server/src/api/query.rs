@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::refusal::Refusal;
 
-/// The query of a request. What cannot be read is refused with a problem, as everything else is.
+/// The query of a request. An unreadable query is refused with a problem document.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {

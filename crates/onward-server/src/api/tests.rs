@@ -1,4 +1,4 @@
-//! Who may call which route.
+//! The pages and hosts that may call each route.
 
 use std::sync::Arc;
 

@@ -22,15 +22,15 @@ pub(crate) struct Places {
 #[derive(Debug, Default)]
 struct State {
     taken: usize,
-    /// How many places each host has; those that have none are not here.
+    /// How many places each host has; hosts without any are left out.
     hosts: BTreeMap<String, usize>,
-    /// Who waits, by host, the longest waiting first.
+    /// The waiting calls, by host, the longest waiting first.
     waiting: BTreeMap<String, VecDeque<oneshot::Sender<Place>>>,
     /// The host that got a place last: others have their turn before it.
     last: String,
 }
 
-/// A place. It is given back when it is dropped.
+/// A place, which is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -65,8 +65,8 @@ impl Places {
         Arc::new(Self { total: total.max(1), per_host: per_host.max(1), state: Mutex::default() })
     }
 
-    /// A place for a call of a host, in turn with those that wait for the same host. **Cancel-safe**: whoever no longer
-    /// waits takes none.
+    /// A place for a call of a host, in turn with those that wait for the same host. **Cancel-safe**: a dropped
+    /// future takes none.
     pub(crate) async fn take(self: &Arc<Self>, host: &str) -> Place {
         let (give, given) = oneshot::channel();
         self.state.lock().waiting.entry(host.to_owned()).or_default().push_back(give);
@@ -78,7 +78,7 @@ impl Places {
     fn grant(self: &Arc<Self>) {
         loop {
             let Some((host, waits)) = self.state.lock().next(self.total, self.per_host) else { return };
-            // Whoever no longer waits gives it back as it is dropped here, without the lock.
+            // The place of a call that no longer waits is given back as it is dropped here, without the lock.
             drop(waits.send(Place { places: Arc::clone(self), host }));
         }
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever hosts take and give back: bounds hold, and nobody waits for a place that is free for him.
+        /// Bounds hold and no call waits for a place that is free for it, whatever hosts take and give back.
         #[test]
         fn bounds_hold_and_no_place_is_lost(
             total in 1_usize..20,

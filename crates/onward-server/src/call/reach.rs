@@ -54,8 +54,8 @@ impl Reach {
     }
 
     /// Whether an endpoint may be called, as far as its URL tells: the addresses of a name are checked when it is
-    /// resolved. Whoever reaches an endpoint chooses the `Host` of the request, and with it the URL that the SDK
-    /// reports, so only what was listed beforehand is trusted with signed calls.
+    /// resolved. A client chooses the `Host` of its request to an endpoint, and with it the URL that the SDK reports,
+    /// so only origins that were listed beforehand are trusted with signed calls.
     pub(crate) fn check(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Scheme);

@@ -149,7 +149,7 @@ impl Reader {
         keys
     }
 
-    /// Which endpoints are called: with `start`, at least one origin must be named.
+    /// The endpoints that are called. `start` needs at least one origin.
     fn origins(&mut self, default: &Origins) -> Origins {
         let listed = self.list("allow-origin", value::origin_or_any);
         let given = self.raw.get("allow-origin").is_some_and(|given| !given.values.is_empty());

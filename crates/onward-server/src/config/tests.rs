@@ -131,7 +131,7 @@ fn start_needs_keys_and_an_origin() {
     );
 }
 
-/// What `start` needs beside its keys.
+/// The setting that `start` needs beside its keys.
 const ORIGIN: &str = "--allow-origin=https://app.example";
 
 #[test]

@@ -189,7 +189,7 @@ impl Live {
         }
     }
 
-    /// What a driver that sleeps until a time has missed, if anything: nothing that it waits for will move the run on.
+    /// Tells what a driver that sleeps until a time has missed, if anything. Nothing that it waits for will move the run on.
     pub(super) fn missed(&self, until: Timestamp) -> Option<&'static str> {
         let state = self.state.lock();
         if state.is_elsewhere() || state.outcome.is_some() || !self.is_durable(&state) || self.shared.is_draining() {
@@ -207,7 +207,7 @@ impl Live {
     }
 
     /// Whether the endpoint, or a URL of a step, may be called: the node has its lease by its own stopwatch, read now.
-    /// Where it has not, the run is given back: another node may have called already.
+    /// Otherwise the run is given back, because another node may have called already.
     ///
     /// A process that is stopped between this and the first byte of the request calls late all the same.
     pub(crate) fn may_call(self: &Arc<Self>) -> bool {

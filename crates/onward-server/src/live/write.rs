@@ -175,7 +175,7 @@ impl Live {
         tracing::warn!(run_id = %self.run_id, error = error as &dyn std::error::Error, "a checkpoint was not written");
         self.leave();
         if matches!(error, StoreError::Rejected(_)) {
-            // What the store will never write would be asked for again, and refused again, without end.
+            // Another execution would write the same again, and the store would refuse it again, without end.
             let outcome = ended(Status::Failed, plan::error("Error", "the store cannot keep what the run wrote"));
             let live = Arc::clone(self);
             self.shared.tasks.spawn("end", async move {

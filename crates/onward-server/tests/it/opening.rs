@@ -57,7 +57,7 @@ async fn an_engine_that_starts_before_its_database_waits_for_it_and_is_not_ready
 
 #[tokio::test]
 async fn patience_ends_and_is_not_had_with_what_no_retry_helps() {
-    // It takes connections and never says a word.
+    // This server takes connections and never says a word.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://app@{}/app", silent.local_addr().unwrap());
     let options = on(url, Duration::from_millis(300));
@@ -68,4 +68,26 @@ async fn patience_ends_and_is_not_had_with_what_no_retry_helps() {
     let missing = on(format!("{}-missing", server.url().split('?').next().unwrap()), Duration::from_secs(3_600));
     let refused = tokio::time::timeout(Duration::from_secs(20), Engine::open(missing)).await;
     assert!(matches!(refused, Ok(Err(Error::Store(StoreError::Misconfigured(_))))), "{refused:?}");
+}
+
+/// `onward-host` has the tests of each kind of silence.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let options = on("memory:".to_owned(), Duration::ZERO);
+    let address = options.listen;
+    let engine = Engine::open_on(options, std::sync::Arc::new(onward_testing::MemoryStore::new())).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = engine.serve(async move { drop(stopped.await) });
+    let silent = async {
+        let began = tokio::time::Instant::now();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut came = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut came).await;
+        drop(stop);
+        (came.len(), began.elapsed())
+    };
+    let (served, (came, after)) = tokio::join!(serving, silent);
+    served.unwrap();
+    assert_eq!(came, 0);
+    assert!(after >= Duration::from_secs(14) && after <= Duration::from_secs(20), "{after:?}");
 }

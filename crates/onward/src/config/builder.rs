@@ -232,8 +232,8 @@ impl Builder {
     }
 
     /// How long opening and starting go on trying while a database that nodes share cannot be reached, starts, or is slow.
-    /// Each failed try is logged as a warning. What no retry helps (a malformed URL, a wrong password, a database that
-    /// does not exist) is an error at once. Default 30 s; zero tries once.
+    /// Each failed try is logged as a warning. A permanent fault (a malformed URL, a wrong password, a database that does
+    /// not exist) is an error at once. Default 30 s; zero tries once.
     pub fn start_patience(mut self, time: impl IntoDuration) -> Self {
         match time.into_duration() {
             Ok(time) => self.start_patience = time,

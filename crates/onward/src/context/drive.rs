@@ -114,8 +114,8 @@ impl Context {
     /// Does what time brings by `now`, offers the next completed step to the handler, and tells how the execution then
     /// stands.
     ///
-    /// One lock and one reading of the clock serve all three, because two readings may disagree: what was not due by
-    /// the first would be past by the second, and neither would wake the run.
+    /// One lock and one reading of the clock serve all three, because two readings may disagree: a deadline that the first
+    /// finds in the future would be past by the second, and neither would wake the run.
     pub(crate) fn advance(self: &Arc<Self>, now: Timestamp, cx: &TaskContext<'_>) -> Advanced {
         let mut state = self.state.lock();
         state.driver.register(cx);
@@ -159,8 +159,8 @@ impl Context {
         progress
     }
 
-    /// The handler is pending, and the driver rests. Where something came that the driver has not seen, the execution
-    /// is polled again.
+    /// The handler is pending, and the driver rests. The execution is polled again if something came that the driver has
+    /// not seen.
     pub(crate) fn rest(&self, rest: Rest) {
         let mut state = self.state.lock();
         state.driver.rest(rest);
@@ -239,7 +239,7 @@ impl Context {
 }
 
 impl State {
-    /// What a resting driver has missed, if anything: nothing that the driver waits for will ever move the run on.
+    /// Tells what a resting driver has missed, if anything. Nothing that the driver waits for will ever move the run on.
     ///
     /// A handler that waits for neither a step nor a checkpoint runs code of its own, of which nothing is known here.
     pub(super) fn missed(&self, rest: Rest, timeout_at: Option<Timestamp>) -> Option<&'static str> {

@@ -26,7 +26,7 @@ enum Phase {
     Rests(Rest),
 }
 
-/// What a driver waits for once its handler is pending, beside acknowledgements and running steps.
+/// The things that a driver waits for once its handler is pending, beside acknowledgements and running steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rest {
     /// The time for which a timer is set.
@@ -83,7 +83,7 @@ impl Driver {
         self.phase = Phase::Polled;
     }
 
-    /// What the driver waits for, and how often it has polled; `None` while it polls, or is about to.
+    /// Returns what the driver waits for and how often it has polled; `None` while it polls, or is about to.
     pub(super) const fn resting(&self) -> Option<(Rest, u64)> {
         match self.phase {
             Phase::Rests(rest) => Some((rest, self.polls)),

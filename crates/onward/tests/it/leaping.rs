@@ -35,7 +35,7 @@ async fn no_nap_hangs_whose_time_comes_between_two_readings_of_the_clock() {
     }
 }
 
-/// What a handler does.
+/// A handler.
 #[derive(Clone, Debug)]
 enum Program {
     Nap(u64),

@@ -1,4 +1,4 @@
-//! What a resting driver has missed.
+//! The cases in which a resting driver has missed something.
 
 use onward_core::{Timestamp, step::StepKind};
 

@@ -90,7 +90,7 @@ async fn a_node_that_was_stopped_beyond_its_lease_begins_no_user_code_before_it_
                     }
                     Ok::<_, StepError>(1)
                 });
-                // It begins in the poll in which the process was stopped.
+                // The step begins in the poll in which the process was stopped.
                 let next = step.run("next", async || {
                     if stopped.just_now() {
                         at_once.hit();
