@@ -76,7 +76,7 @@ async fn an_app_is_served_on_an_address_or_a_listener() {
 /// `onward-host` has the tests of each kind of silence.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_says_nothing_is_closed() {
-    let onward = Onward::builder().store(std::sync::Arc::new(onward_testing::MemoryStore::new())).await.unwrap();
+    let onward = Onward::builder().store(Arc::new(onward_testing::MemoryStore::new())).await.unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -84,14 +84,14 @@ async fn a_connection_that_says_nothing_is_closed() {
     let serving = onward.serve_until(listener, Router::new(), until);
     let silent = async {
         let began = tokio::time::Instant::now();
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         let mut came = Vec::new();
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut came).await;
+        let _ = stream.read_to_end(&mut came).await;
         drop(stop);
         (came.len(), began.elapsed())
     };
     let (served, (came, after)) = tokio::join!(serving, silent);
     served.unwrap();
     assert_eq!(came, 0);
-    assert!(after >= std::time::Duration::from_secs(14) && after <= std::time::Duration::from_secs(20), "{after:?}");
+    assert!(after >= Duration::from_secs(14) && after <= Duration::from_secs(20), "{after:?}");
 }
