@@ -46,7 +46,7 @@ describe("the published client", () => {
       onCommit: (commit) => {
         callbacks.onCommit(commit);
         const event = { name: "approval/received", data: { id: "7", by: "Ada" } };
-        void fetch(`${server.url}/events`, { method: "POST", body: JSON.stringify(event) });
+        void fetch(`${server.url}/events`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(event) });
       },
     });
     assert.equal(await (await streaming).text(), "Ada");
