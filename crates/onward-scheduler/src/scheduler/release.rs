@@ -26,17 +26,25 @@ const REMEMBERED_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Releases(Mutex<Waiting>);
 
+/// How long no run is forgotten after the last look for those that are well again: a look reads all of them.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// How often each run was given back in a row, and when last.
 #[derive(Debug, Default)]
-struct Again(BTreeMap<RunId, (u32, Duration)>);
+struct Again {
+    runs: BTreeMap<RunId, (u32, Duration)>,
+    /// From when on runs that are well again are forgotten.
+    forgets_at: Duration,
+}
 
 impl Again {
     /// Counts a run that is given back, and tells how long it rests at least.
     fn rest(&mut self, run_id: RunId, now: Duration) -> Duration {
-        if self.0.len() >= REMEMBERED_MAX {
-            self.0.retain(|_, (_, last)| now.saturating_sub(*last) < FORGET_AFTER);
+        if self.runs.len() >= REMEMBERED_MAX && now >= self.forgets_at {
+            self.runs.retain(|_, (_, last)| now.saturating_sub(*last) < FORGET_AFTER);
+            self.forgets_at = now + FORGET_EVERY;
         }
-        let (times, last) = self.0.entry(run_id).or_insert((0, now));
+        let (times, last) = self.runs.entry(run_id).or_insert((0, now));
         *times = if now.saturating_sub(*last) < FORGET_AFTER { times.saturating_add(1) } else { 1 };
         *last = now;
         match times.checked_sub(2) {
