@@ -1,5 +1,11 @@
 //! Code that the library and the engine share above the scheduler.
 //!
-//! So far the crate serves connections: it bounds their number, and the time that each may be silent.
+//! The crate serves connections (it bounds their number, and the time that each may be silent), and reads the bodies of
+//! requests (it bounds the memory of all).
 
+pub mod bodies;
+#[cfg(feature = "serve")]
 pub mod serve;
+
+/// A boxed error, as a source.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

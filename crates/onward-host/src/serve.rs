@@ -26,9 +26,7 @@ use tower_service::Service;
 
 pub use self::activity::{Counted, RequestBody, ResponseBody};
 use self::{activity::Activity, io::Progress};
-
-/// A boxed error, as a source.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::BoxError;
 
 /// How many descriptors are kept for the store, for calls, and for the process itself.
 const DESCRIPTORS_KEPT: u64 = 512;
@@ -56,9 +54,9 @@ pub struct Limits {
     pub reserved: usize,
     /// Tells the requests that the reserved places are for, such as an operator's look at the process's health.
     pub kept: fn(&Parts) -> bool,
-    /// How long the head of a request may take to come: from when the connection was made, or from its first byte.
+    /// How long the head of a connection's first request may take to come, from when the connection was made.
     pub head: Duration,
-    /// How long a connection may stay without a request after it had one.
+    /// How long a connection may be without a request after it had one: until the head of the next one has come.
     pub idle: Duration,
     /// How long the body of a request may be silent while it is read; `None` where the service bounds that itself.
     pub body: Option<Duration>,
@@ -199,7 +197,8 @@ impl Connection {
         let only = is_reserved.then_some(limits.kept);
         let service = Counted::new(app, Arc::clone(&activity), limits.body, only);
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().keep_alive(!is_reserved).timer(TokioTimer::new()).header_read_timeout(limits.head);
+        // Why no time limit of its own for heads: hyper's counts idle connections, too, and `silent` bounds both.
+        builder.http1().keep_alive(!is_reserved).timer(TokioTimer::new()).header_read_timeout(None);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
         let io = TokioIo::new(Progress::new(stream, limits.write));
         let served = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));

@@ -69,6 +69,8 @@ codes! {
     BodyTooLarge PAYLOAD_TOO_LARGE "body-too-large" "The request body is too large",
     /// The request body could not be read.
     BodyUnreadable BAD_REQUEST "body-unreadable" "The request body could not be read",
+    /// The bodies of all requests under way have the memory that they may have.
+    TooManyBodies SERVICE_UNAVAILABLE "too-many-bodies" "Too many request bodies are under way",
     /// The `Idempotency-Key` header is not a key.
     KeyMalformed BAD_REQUEST "key-malformed" "The Idempotency-Key header is malformed",
     /// The key belongs to another request.

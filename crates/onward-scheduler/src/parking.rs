@@ -1,27 +1,24 @@
-//! How many waiting handlers are kept in memory, and for how long.
+//! How many waiting handlers are kept in memory, with how many bytes, and for how long.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use onward_core::Timestamp;
+use parking_lot::Mutex;
 
 /// The bounds on parked runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParkingLimits {
     /// How many runs may be parked at once.
     pub runs_max: usize,
+    /// How many bytes they may have together.
+    pub bytes_max: usize,
     /// How long a run may be parked.
     pub time_max: Duration,
 }
 
 impl Default for ParkingLimits {
     fn default() -> Self {
-        Self { runs_max: 10_000, time_max: Duration::from_secs(60) }
+        Self { runs_max: 10_000, bytes_max: 256 << 20, time_max: Duration::from_secs(60) }
     }
 }
 
@@ -29,13 +26,22 @@ impl Default for ParkingLimits {
 #[derive(Clone, Debug)]
 pub struct Parking {
     limits: ParkingLimits,
-    parked: Arc<AtomicUsize>,
+    parked: Arc<Mutex<Parked>>,
+}
+
+#[derive(Debug, Default)]
+struct Parked {
+    runs: usize,
+    bytes: usize,
 }
 
 /// The right to stay parked; dropping it gives the place back.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back"]
-pub struct Permit(Arc<AtomicUsize>);
+pub struct Permit {
+    parked: Arc<Mutex<Parked>>,
+    bytes: usize,
+}
 
 impl Parking {
     /// With nobody parked.
@@ -43,13 +49,18 @@ impl Parking {
         Self { limits, parked: Arc::default() }
     }
 
-    /// A place, if there is one.
-    pub fn try_park(&self) -> Option<Permit> {
-        let max = self.limits.runs_max;
-        let taken = self
-            .parked
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |parked| (parked < max).then_some(parked + 1));
-        taken.ok().map(|_| Permit(Arc::clone(&self.parked)))
+    /// A place for a run of so many bytes, if there is one.
+    pub fn try_park(&self, bytes: usize) -> Option<Permit> {
+        let mut parked = self.parked.lock();
+        let has_room =
+            parked.runs < self.limits.runs_max && bytes <= self.limits.bytes_max.saturating_sub(parked.bytes);
+        if !has_room {
+            return None;
+        }
+        parked.runs += 1;
+        parked.bytes += bytes;
+        drop(parked);
+        Some(Permit { parked: Arc::clone(&self.parked), bytes })
     }
 
     /// How long a run may be parked.
@@ -59,7 +70,7 @@ impl Parking {
 
     /// How many runs are parked.
     pub fn parked_len(&self) -> usize {
-        self.parked.load(Ordering::Relaxed)
+        self.parked.lock().runs
     }
 
     /// Whether a wait may end while the run is parked: one that is known to be longer is not worth a place.
@@ -70,7 +81,9 @@ impl Parking {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut parked = self.parked.lock();
+        parked.runs -= 1;
+        parked.bytes -= self.bytes;
     }
 }
 

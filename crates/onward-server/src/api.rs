@@ -21,9 +21,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use onward_core::{RunId, StoreError};
+use onward_host::bodies::{Held, Refused, Share};
 use serde::Serialize;
 
 use self::refusal::Refusal;
@@ -164,24 +165,21 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
 /// How long a request's body may be silent while it is read.
 const BODY_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// The body of a request, up to a limit.
-async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
-    use http_body_util::{BodyExt, LengthLimitError, Limited};
-    let mut body = Limited::new(request.into_body(), limit);
-    let mut read = BytesMut::new();
-    loop {
-        let frame = tokio::time::timeout(BODY_SILENCE, body.frame()).await;
-        let frame = frame.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body was silent for too long"))?;
-        match frame {
-            None => return Ok(read.freeze()),
-            Some(Ok(frame)) => read.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
-            Some(Err(error)) if error.is::<LengthLimitError>() => {
-                let text = format!("the body is larger than {limit} bytes");
-                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, &text));
-            }
-            Some(Err(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the body could not be read")),
+/// The body of a request, up to a limit. What it has of the memory for bodies is to be held until it is answered.
+async fn read(shared: &Shared, request: Request, limit: usize) -> Result<(Bytes, Share), Refusal> {
+    let read = shared.bodies.read(request.into_body(), limit, Some(BODY_SILENCE)).await;
+    read.map(Held::into_parts).map_err(|refused| match refused {
+        Refused::TooLarge => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {limit} bytes"))
         }
-    }
+        Refused::Silent => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body was silent for too long"),
+        Refused::Unreadable => Refusal::new(StatusCode::BAD_REQUEST, "the body could not be read"),
+        Refused::Full => {
+            let text = "too many request bodies are under way: try again, and send the body without pauses \
+                        (--limit-bodies-bytes)";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    })
 }
 
 fn run_id(text: &str) -> Result<RunId, Refusal> {

@@ -3,10 +3,11 @@
 pub(crate) mod gateway;
 mod places;
 mod reach;
+mod transfer;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use onward_protocol::sdk::{
     checkpoint::HttpRequestEvent,
@@ -16,8 +17,11 @@ use onward_protocol::sdk::{
 };
 use tracing::{Instrument, Span};
 
-use self::places::{Place, Places};
 pub(crate) use self::reach::{Reach, Refused};
+use self::{
+    places::{Place, Places},
+    transfer::{Outgoing, Share, Transfers},
+};
 use crate::{
     live::Live,
     observe::trace,
@@ -35,6 +39,8 @@ pub(crate) struct Caller {
     reentries: Arc<Places>,
     /// For the requests of steps.
     gateways: Arc<Places>,
+    /// For the bytes of both while they are being sent or read.
+    transfers: Transfers,
 }
 
 impl std::fmt::Debug for Caller {
@@ -45,13 +51,14 @@ impl std::fmt::Debug for Caller {
 
 impl Caller {
     pub(crate) fn try_new(options: &Options) -> Result<Self, reqwest::Error> {
-        let Limits { reentries, reentries_per_origin, .. } = options.limits;
+        let Limits { reentries, reentries_per_origin, transfers_bytes, .. } = options.limits;
         let reach = Reach::new(&options.origins);
         Ok(Self {
             clients: reach.clients()?,
             reach,
             reentries: Places::new(reentries, reentries_per_origin),
             gateways: Places::new(reentries, reentries_per_origin),
+            transfers: Transfers::new(transfers_bytes),
         })
     }
 
@@ -68,20 +75,23 @@ impl Caller {
 
     /// Waits for a place among the calls of endpoints. **Cancel-safe**.
     async fn place(&self, url: &reqwest::Url) -> Place {
-        self.reentries.take(url.host_str().unwrap_or_default()).await
+        self.reentries.take(host_of(url), 1).await
     }
 
     /// Waits for a place among the requests of steps, which those of endpoints do not wait for. **Cancel-safe**.
     async fn gateway_place(&self, url: &reqwest::Url) -> Place {
-        self.gateways.take(url.host_str().unwrap_or_default()).await
+        self.gateways.take(host_of(url), 1).await
     }
+}
+
+fn host_of(url: &reqwest::Url) -> &str {
+    url.host_str().unwrap_or_default()
 }
 
 /// A call as it goes over the wire.
 #[derive(Debug)]
 struct Wire {
     method: Method,
-    url: String,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -99,13 +109,13 @@ pub(crate) async fn make(live: Arc<Live>, call: Call) {
         () = live.over() => return,
     };
     let result = match &answer {
-        Ok(Reply::NotTheSdk { .. } | Reply::Invalid { .. }) | Err(_) => "unanswered",
-        Ok(Reply::Error { .. } | Reply::Failed { .. }) => "error",
-        Ok(Reply::Ops { .. } | Reply::Result { .. }) => "answered",
+        Ok((Reply::NotTheSdk { .. } | Reply::Invalid { .. }, _)) | Err(_) => "unanswered",
+        Ok((Reply::Error { .. } | Reply::Failed { .. }, _)) => "error",
+        Ok((Reply::Ops { .. } | Reply::Result { .. }, _)) => "answered",
     };
     live.shared.metrics.reentry(result, began.elapsed());
     match answer {
-        Ok(reply) => live.answered(call, reply).await,
+        Ok((reply, _share)) => live.answered(call, reply).await,
         Err(NoAnswer::Unreached(why)) => live.unanswered(call, &why),
         Err(NoAnswer::TooLarge(limit)) => {
             let why = format!("the endpoint's answer has more than {limit} bytes: --limit-reply-bytes");
@@ -129,17 +139,19 @@ impl<T: Into<String>> From<T> for NoAnswer {
     }
 }
 
-async fn ask(live: &Arc<Live>, call: Call) -> Result<Reply, NoAnswer> {
-    let wire = match &live.origin.target {
-        Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
-        Target::Function { id, url, event } => {
+/// The endpoint's answer, with what it has of the memory for transfers.
+type Answered = (Reply, Share);
+
+async fn ask(live: &Arc<Live>, call: Call) -> Result<Answered, NoAnswer> {
+    let url = match &live.origin.target {
+        Target::Endpoint { request, .. } => reqwest::Url::parse(&url_of(request)).ok(),
+        Target::Function { id, url, .. } => {
             // Why: an app may have moved since the run began.
             let function = live.shared.functions.get(id);
-            to_function(live, call, function.as_ref().map_or(url, |function| function.url()), event)
+            url_of_function(live, call, function.as_ref().map_or(url, |function| function.url()))
         }
     };
-    let wire = wire.ok_or("the call cannot be written: a URL is none, or JSON is nested too deeply")?;
-    let url = reqwest::Url::parse(&wire.url).map_err(|_| "invalid endpoint URL")?;
+    let url = url.ok_or("invalid endpoint URL")?;
     let reach = &live.shared.caller.reach;
     reach.check(&url).map_err(|refused| {
         reach.explain(&url, refused);
@@ -150,34 +162,48 @@ async fn ask(live: &Arc<Live>, call: Call) -> Result<Reply, NoAnswer> {
         std::future::pending::<()>().await; // the run is over here, and with it this call
     }
     let time = live.shared.options.reentry_timeout;
-    let answered = tokio::time::timeout(time, send(live, wire, url));
+    let answered = tokio::time::timeout(time, send(live, call, url));
     answered.await.unwrap_or_else(|_| Err("the endpoint took too long to answer".into()))
 }
 
-async fn send(live: &Live, wire: Wire, url: reqwest::Url) -> Result<Reply, NoAnswer> {
+async fn send(live: &Live, call: Call, url: reqwest::Url) -> Result<Answered, NoAnswer> {
     let limits = &live.shared.options.limits;
     let caller = &live.shared.caller;
-    let request = caller.client(&url).request(wire.method, url).headers(wire.headers).body(wire.body);
-    let mut response = request.send().await.map_err(|error| unreachable(&error))?;
+    let (mut url, mut hops) = (url, 0);
+    let mut response = loop {
+        // Why before the call is written: it is as large as all that the run has.
+        let share = caller.transfers.send(host_of(&url), bytes_of(live)).await;
+        let wire = match &live.origin.target {
+            Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
+            Target::Function { event, .. } => to_function(live, call, event),
+        };
+        let Wire { method, headers, body } =
+            wire.ok_or("the call cannot be written: a header is none, or JSON is nested too deeply")?;
+        let body = reqwest::Body::wrap(Outgoing::new(body, share));
+        let request = caller.client(&url).request(method, url).headers(headers).body(body);
+        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        hops += 1;
+        match caller.reach.redirected(&response, hops) {
+            Some(to) => url = to,
+            None => break response,
+        }
+    };
+    let host = host_of(response.url()).to_owned();
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     if (300..400).contains(&status) {
         return Err("the endpoint redirects elsewhere: set INNGEST_SERVE_ORIGIN to where it is".into());
     }
-    let body = read(&mut response, limits.reply_bytes).await?;
-    Ok(Reply::read(status, &headers, &body, limits.steps))
+    let (body, share) = caller.transfers.read(&host, &mut response, limits.reply_bytes).await?;
+    Ok((Reply::read(status, &headers, &body, limits.steps), share))
 }
 
-/// Reads a body up to a limit.
-async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Bytes, NoAnswer> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "the answer broke off")? {
-        if body.len() + chunk.len() > limit {
-            return Err(NoAnswer::TooLarge(limit));
-        }
-        body.extend_from_slice(&chunk);
+/// How many bytes a call of a run has: an endpoint asks for its run's state, a function is given it.
+fn bytes_of(live: &Live) -> usize {
+    match &live.origin.target {
+        Target::Endpoint { request, .. } => request.body.len(),
+        Target::Function { .. } => live.bytes(),
     }
-    Ok(body.freeze())
 }
 
 /// Why there was no answer: what kind of failure, and nothing from inside.
@@ -215,7 +241,7 @@ fn to_endpoint(live: &Live, call: Call, request: &HttpRequestEvent, version: i32
     if call.plan_only {
         headers.insert("x-inngest-force-step-plan", HeaderValue::from_static("true"));
     }
-    Some(Wire { method, url: url_of(request), headers, body: Bytes::from(body.to_owned()) })
+    Some(Wire { method, headers, body: Bytes::from(body.to_owned()) })
 }
 
 /// The URL of a request.
@@ -234,7 +260,7 @@ fn has_step_id(query: &str) -> bool {
     query.split('&').any(|pair| pair.split('=').next() == Some("stepId"))
 }
 
-fn to_function(live: &Live, call: Call, url: &str, event: &serde_json::Value) -> Option<Wire> {
+fn to_function(live: &Live, call: Call, event: &serde_json::Value) -> Option<Wire> {
     let event = serde_json::value::to_raw_value(event).ok()?;
     let body = call_body(registration::Call {
         event: &event,
@@ -247,6 +273,11 @@ fn to_function(live: &Live, call: Call, url: &str, event: &serde_json::Value) ->
     let body = body.ok()?;
     let mut headers = headers(live, call, 1, "POST", &body)?;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Some(Wire { method: Method::POST, headers, body: body.into() })
+}
+
+/// Where a function is called, for a step or for what comes next.
+fn url_of_function(live: &Live, call: Call, url: &str) -> Option<reqwest::Url> {
     let mut url = reqwest::Url::parse(url).ok()?;
     let step = match call.unit {
         Unit::Targeted(key) => live.wire_of(key)?.to_string(),
@@ -258,7 +289,7 @@ fn to_function(live: &Live, call: Call, url: &str, event: &serde_json::Value) ->
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
     url.query_pairs_mut().clear().extend_pairs(kept).append_pair("stepId", &step);
-    Some(Wire { method: Method::POST, url: url.into(), headers, body: body.into() })
+    Some(url)
 }
 
 fn headers(live: &Live, call: Call, version: i32, method: &str, body: &str) -> Option<HeaderMap> {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use onward_core::{Clock, Payload, Store, StoreError};
+use onward_host::bodies::Bodies;
 use onward_postgres::PostgresStore;
 use onward_protocol::{
     sdk::signing::{InvalidSigningKey, Keys, SigningKey},
@@ -18,7 +19,7 @@ use crate::{
     Options, api,
     call::Caller,
     functions::Functions,
-    live::{Registry, Remote},
+    live::{Memory, Registry, Remote},
     observe::Metrics,
     options::Mode,
     peers::{self, Peers},
@@ -136,7 +137,7 @@ impl Engine {
         let patience = if store.is_shared() { patience } else { Patience::none() };
         let tokens = key_ring(patience.with("token key", || kept_key(&*store)).await?)?;
         let functions = patience.with("registrations", || Functions::load(&*store)).await?;
-        let (hub, tasks) = (Arc::new(Hub::default()), TaskSet::new());
+        let (hub, tasks, limits) = (Arc::new(Hub::default()), TaskSet::new(), options.limits);
         let scheduler = Scheduler::new(Arc::clone(&store), clock.clone(), Arc::clone(&hub), tasks.clone(), config);
         patience.with("engine's lease", || scheduler.join()).await?;
         Ok(Arc::new(Shared {
@@ -146,10 +147,12 @@ impl Engine {
             scheduler,
             tasks,
             closing: CancellationToken::new(),
-            parking: Parking::new(ParkingLimits::default()),
+            parking: Parking::new(ParkingLimits { bytes_max: limits.runs_bytes / 4, ..ParkingLimits::default() }),
             tokens,
             keys,
             caller,
+            bodies: Bodies::new(limits.bodies_bytes),
+            memory: Memory::new(limits.runs_bytes),
             live: Registry::default(),
             functions,
             peers,

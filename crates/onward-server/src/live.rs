@@ -6,12 +6,14 @@
 
 mod drive;
 mod driver;
+mod memory;
 mod news;
 mod registry;
 mod stream;
 mod write;
 
 pub(crate) use self::{
+    memory::Memory,
     news::{NotTaken, knows_all, memos},
     registry::{Registry, Remote},
     stream::{TeeId, Teed},
@@ -24,7 +26,7 @@ use std::{
 
 use onward_core::{
     EndpointId, RunId, StepKey, Timestamp,
-    run::Outcome,
+    run::{NewRun, Outcome},
     store::{Lease, Loaded},
     stream::Tail,
 };
@@ -34,7 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::driver::Driver;
+use self::{driver::Driver, memory::Weight};
 use crate::{
     plan::{Plan, Unit},
     record::{Origin, Target},
@@ -48,6 +50,9 @@ pub(crate) struct Live {
     pub(crate) lease: Lease,
     pub(crate) endpoint: EndpointId,
     pub(crate) origin: Origin,
+    /// How many bytes its request has.
+    request_bytes: usize,
+    weight: Weight,
     state: Mutex<State>,
     driver: Driver,
     /// A stream of the endpoint's output has ended, or told of its end.
@@ -119,9 +124,10 @@ impl State {
 
 impl Live {
     /// A run that begins with its client's own request.
-    fn begun(shared: &Arc<Shared>, lease: Lease, endpoint: EndpointId, origin: Origin) -> Arc<Self> {
+    fn begun(shared: &Arc<Shared>, lease: Lease, new: &NewRun, origin: Origin) -> Arc<Self> {
         let plan = Plan::new(shared.policy(origin.retries), shared.options.limits.steps);
-        Self::new(shared, lease, endpoint, origin, plan, Tail::default())
+        let endpoint = new.endpoint.clone();
+        Self::new(shared, lease, endpoint, (origin, new.request.len()), plan, Tail::default())
     }
 
     /// A run as it is stored.
@@ -138,7 +144,8 @@ impl Live {
             Target::Function { .. } => Plan::called(policy, steps_max),
         };
         let plan = plan.replay(&loaded.journal);
-        let live = Self::new(shared, lease, loaded.record.endpoint.clone(), origin, plan, tail);
+        let endpoint = loaded.record.endpoint.clone();
+        let live = Self::new(shared, lease, endpoint, (origin, loaded.record.request.len()), plan, tail);
         {
             let mut state = live.state.lock();
             (state.nudged, state.streamed) = (true, streamed);
@@ -150,10 +157,11 @@ impl Live {
         shared: &Arc<Shared>,
         lease: Lease,
         endpoint: EndpointId,
-        origin: Origin,
+        (origin, request_bytes): (Origin, usize),
         plan: Plan,
         tail: Tail,
     ) -> Arc<Self> {
+        let weight = shared.memory.weigh(request_bytes + plan.bytes());
         let state = State {
             plan,
             heard: shared.clock.now(),
@@ -180,6 +188,8 @@ impl Live {
             lease,
             endpoint,
             origin,
+            request_bytes,
+            weight,
             state: Mutex::new(state),
             driver: Driver::default(),
             teed: Notify::new(),
@@ -191,6 +201,11 @@ impl Live {
     /// Ends when the run is no longer under way here.
     pub(crate) async fn over(&self) {
         self.over.cancelled().await;
+    }
+
+    /// How many bytes it has in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.weight.bytes()
     }
 
     /// How it ended, if it has.

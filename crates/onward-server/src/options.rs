@@ -114,10 +114,20 @@ pub struct Limits {
     pub chunk_bytes: usize,
     /// The most bytes that a run may stream.
     pub stream_bytes: usize,
+    /// The most bytes that the outputs of a run's steps, and what its steps wait for, may have together.
+    pub state_bytes: usize,
+    /// The most bytes of the bodies of all requests that are being read, or whose answer is being made. Bodies up to 16 KiB
+    /// are not counted.
+    pub bodies_bytes: usize,
+    /// The most bytes that the runs under way may have in memory: their requests and the outputs of their steps. A quarter
+    /// of it is for runs that only wait.
+    pub runs_bytes: usize,
+    /// The most bytes of calls that are being sent, and of answers that are being read. Those up to 16 KiB are not counted.
+    pub transfers_bytes: usize,
     /// The most connections that are served at once; as many as the process may have descriptors, less 512, where that is
     /// fewer. Sixteen more are taken for operators: `/health`, `/metrics` and `/v1/runs`.
     pub connections: usize,
-    /// The most calls under way at once.
+    /// The most calls under way at once, most of which wait for their answers.
     pub reentries: usize,
     /// The most calls under way at once to one host, whatever its ports. None gets more than half of what the others leave
     /// free. The requests of steps have as many places of their own.
@@ -134,6 +144,10 @@ impl Default for Limits {
             steps: 10_000,
             chunk_bytes: 1024 * 1024,
             stream_bytes: 64 * 1024 * 1024,
+            state_bytes: 32 * 1024 * 1024,
+            bodies_bytes: 256 * 1024 * 1024,
+            runs_bytes: 1024 * 1024 * 1024,
+            transfers_bytes: 256 * 1024 * 1024,
             connections: 65_536,
             reentries: 1_024,
             reentries_per_origin: 256,

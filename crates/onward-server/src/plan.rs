@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     /// Whether the client's own request is thought to be executing the run.
     in_first_request: bool,
     steps: BTreeMap<StepKey, Step>,
+    /// How many bytes the outcomes of its steps have, and what they wait for.
+    bytes: usize,
     /// The keys of steps that are done, by the places of their entries.
     done: BTreeMap<Seq, StepKey>,
     next: Seq,
@@ -115,6 +117,18 @@ enum State {
     Calling { attempt: Attempt, at: Timestamp, request: String, under_way: bool },
     /// It has its output or its last error.
     Done { outcome: Result<Payload, Payload> },
+}
+
+impl State {
+    /// How many bytes of it are the user's.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Done { outcome } => outcome.as_ref().unwrap_or_else(|error| error).len(),
+            Self::Waiting { subject, .. } => subject.len(),
+            Self::Calling { request, .. } => request.len(),
+            Self::Failing { .. } | Self::Planned { .. } => 0,
+        }
+    }
 }
 
 impl Step {
@@ -259,6 +273,19 @@ impl Plan {
     /// Whether a wait of the run has got an event: none counts twice.
     pub(crate) fn has_got(&self, event: &Payload) -> bool {
         step::event_id(event).is_some_and(|id| self.got.contains(&id))
+    }
+
+    /// How many bytes the outcomes of its steps have, and what they wait for.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a step, or what has become of it.
+    fn put(&mut self, key: StepKey, step: Step) {
+        self.bytes += step.state.bytes();
+        if let Some(before) = self.steps.insert(key, step) {
+            self.bytes -= before.state.bytes();
+        }
     }
 
     fn outstanding_len(&self) -> usize {

@@ -8,6 +8,7 @@ use onward_core::{
     run::Outcome,
     store::{Checkpoint, Lease, Then},
 };
+use onward_host::bodies::Bodies;
 use onward_protocol::{
     sdk::signing::Keys,
     token::{self, KeyRing},
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::Caller,
     functions::Functions,
-    live::Registry,
+    live::{Memory, Registry},
     observe::Metrics,
     options::{Options, Retry},
     peers::Peers,
@@ -42,6 +43,10 @@ pub(crate) struct Shared {
     /// The signing keys that endpoints and the engine share.
     pub(crate) keys: Keys,
     pub(crate) caller: Caller,
+    /// Reads the bodies of requests.
+    pub(crate) bodies: Arc<Bodies>,
+    /// What runs under way have in memory.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) live: Registry,
     pub(crate) functions: Functions,
     pub(crate) peers: Peers,

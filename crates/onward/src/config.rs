@@ -67,6 +67,7 @@ pub struct Options {
     pub(crate) body_bytes_max: usize,
     pub(crate) response_bytes_max: usize,
     pub(crate) output_bytes_max: usize,
+    pub(crate) state_bytes_max: usize,
     pub(crate) steps_max: usize,
     pub(crate) headers: Headers,
     pub(crate) version: Option<Version>,
@@ -86,6 +87,7 @@ impl Default for Options {
             body_bytes_max: 1 << 20,
             response_bytes_max: 8 << 20,
             output_bytes_max: 4 << 20,
+            state_bytes_max: 32 << 20,
             steps_max: 10_000,
             headers: Headers::default(),
             version: None,
@@ -216,6 +218,17 @@ impl Options {
     /// The largest output of a step, in bytes of JSON, up to 256 MiB; a larger one is the step's error. Default 4 MiB.
     pub fn output_bytes_max(mut self, bytes: usize) -> Self {
         self.output_bytes_max = self.kept_bytes("output_bytes_max", bytes);
+        self
+    }
+
+    /// The most bytes that the outputs and errors of a run's steps may have together, 1 or more. A step whose output
+    /// would pass it fails: a run's state is read as a whole each time that the run goes on. Default 32 MiB, as in the
+    /// original.
+    pub fn state_bytes_max(mut self, bytes: usize) -> Self {
+        if bytes == 0 {
+            self.complaints.push("state_bytes_max must be 1 or more".to_owned());
+        }
+        self.state_bytes_max = bytes;
         self
     }
 

@@ -3,12 +3,13 @@
 mod deliver;
 mod drive;
 mod driver;
+mod room;
 pub(crate) mod stream;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod transact;
-pub(crate) use self::driver::Rest;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::transact::{Answer, Transacting, Undone};
+pub(crate) use self::{driver::Rest, room::Room};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,6 +29,7 @@ use onward_core::{
     stream::Frame,
     waiter::{Delivery, Waiter},
 };
+use onward_host::bodies::Share;
 use onward_scheduler::{AttachGuard, Attached, Hung};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -83,6 +85,8 @@ struct State {
     fetched_at: Timestamp,
     /// While a transaction decides what the next entry is, later checkpoints wait here.
     gate: Option<Vec<(Checkpoint, Option<StepKey>)>>,
+    /// What the request's body has of the memory for bodies: until the run is parked, which has a bound of its own.
+    share: Option<Share>,
     /// Closures of steps that are running now.
     running: usize,
     asynchronous: bool,
@@ -154,9 +158,10 @@ impl Context {
         run_id: RunId,
         created_at: Timestamp,
         request: KeptRequest,
+        share: Share,
     ) -> Arc<Self> {
         let timeout_at = endpoint.options.timeout.map(|timeout| created_at.after(timeout));
-        let (state, ungated) = (Mutex::default(), Notify::new());
+        let (state, ungated) = (Mutex::new(State { share: Some(share), ..State::default() }), Notify::new());
         Arc::new(Self { shared, endpoint, run_id, created_at, timeout_at, request, state, ungated })
     }
 
@@ -261,6 +266,13 @@ impl Context {
     pub(crate) fn succeed(self: &Arc<Self>, key: StepKey, output: Payload, more: impl FnOnce(&mut Checkpoint)) {
         let now = self.now();
         let mut state = self.state.lock();
+        if let Err(too_large) = state.has_room(&self.endpoint.options, output.len()) {
+            if let Some(entry) = state.machine.fail(key, too_large.to_payload(), now, false) {
+                state.stream.roll_back(key);
+                self.submit(&mut state, now, Some(key), |checkpoint| checkpoint.entries.push(entry));
+            }
+            return;
+        }
         if let Some(entry) = state.machine.succeed(key, output, now, false) {
             state.stream.commit(key);
             self.submit(&mut state, now, Some(key), |checkpoint| {

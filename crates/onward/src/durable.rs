@@ -17,8 +17,9 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use onward_core::BoxFuture;
+use onward_host::bodies::Refused;
 use onward_protocol::problem::{Code, Problem};
 use tower_service::Service;
 
@@ -121,8 +122,8 @@ where
                 Box::pin(first::handle(shared, endpoint, inner, request))
             }
             None => {
-                let limit = self.shared.defaults.body_bytes_max;
-                Box::pin(first::pass(inner, request, limit))
+                let shared = Arc::clone(&self.shared);
+                Box::pin(first::pass(shared, inner, request))
             }
         }
     }
@@ -166,38 +167,12 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
-/// Why a request's body was not taken.
-#[derive(Debug)]
-pub(crate) enum BodyRefused {
-    TooLarge,
-    Unreadable,
-}
-
-impl BodyRefused {
-    /// The problem, of a limit of this many bytes.
-    pub(crate) fn into_response(self, bytes_max: usize) -> Response<Bytes> {
-        match self {
-            Self::TooLarge => Problem::new(Code::BodyTooLarge).limit(bytes_max as u64).into_response(),
-            Self::Unreadable => Problem::new(Code::BodyUnreadable).into_response(),
-        }
-    }
-}
-
-/// A whole body of at most this many bytes.
-pub(crate) async fn read_body<B>(body: B, bytes_max: usize) -> Result<Bytes, BodyRefused>
-where
-    B: Body<Data = Bytes> + Send,
-    B::Error: Into<BoxError>,
-{
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(BodyRefused::TooLarge);
-    }
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(BodyRefused::TooLarge),
-        Err(_) => Err(BodyRefused::Unreadable),
-    }
+/// The problem of a body that was not read. `code` is that of one with more than `bytes_max` bytes.
+pub(crate) fn body_refused(refused: Refused, code: Code, bytes_max: usize) -> Response<Bytes> {
+    let problem = match refused {
+        Refused::TooLarge => Problem::new(code).limit(bytes_max as u64),
+        Refused::Full => Problem::new(Code::TooManyBodies),
+        Refused::Silent | Refused::Unreadable => Problem::new(Code::BodyUnreadable),
+    };
+    problem.into_response()
 }

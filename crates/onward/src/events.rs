@@ -7,11 +7,7 @@ use onward_core::{Payload, RunId, Timestamp, check_name, event::Event, waiter::S
 use onward_protocol::problem::{Code, Problem, Public};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error, Onward,
-    durable::{BodyRefused, read_body},
-    error::BoxError,
-};
+use crate::{Error, Onward, durable::body_refused, error::BoxError};
 
 /// What the ids of events begin with that runs send: nobody else may send one under such an id first.
 pub(crate) const OWN_EVENT_ID_PREFIX: &str = "onward/";
@@ -214,10 +210,10 @@ where
     }
     let limit = onward.0.config.event_bytes_max;
     let malformed = |text| Problem::new(Code::EventMalformed).detail(Public::literal(text)).into_response();
-    let body = match read_body(request.into_body(), limit.saturating_add(64 * 1024)).await {
-        Ok(body) => body,
-        Err(BodyRefused::TooLarge) => return Problem::new(Code::EventTooLarge).limit(limit as u64).into_response(),
-        Err(BodyRefused::Unreadable) => return Problem::new(Code::BodyUnreadable).into_response(),
+    let read = onward.0.bodies.read(request.into_body(), limit.saturating_add(64 * 1024), None).await;
+    let (body, _share) = match read {
+        Ok(read) => read.into_parts(),
+        Err(refused) => return body_refused(refused, Code::EventTooLarge, limit),
     };
     // Why: an untagged enum cannot borrow raw JSON, so the shape is decided by the first byte.
     let many = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');

@@ -12,6 +12,7 @@ use onward_core::{
     BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store, StoreError,
     store::{Endpoints, Lease},
 };
+use onward_host::bodies::Bodies;
 use onward_protocol::token::{KeyRing, TokenKey};
 use onward_scheduler::{Hub, Parking, Patience, Resume, Scheduler, SystemClock, TaskSet};
 use parking_lot::Mutex;
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) tasks: TaskSet,
     pub(crate) parking: Parking,
+    /// Reads the bodies of requests.
+    pub(crate) bodies: Arc<Bodies>,
     pub(crate) keys: KeyRing,
     pub(crate) config: AppConfig,
     pub(crate) defaults: Options,
@@ -189,6 +192,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
         scheduler,
         tasks,
         parking: Parking::new(builder.parking),
+        bodies: Bodies::new(builder.bodies_bytes_max),
         keys,
         config: AppConfig {
             token_lifetime: builder.token_lifetime,

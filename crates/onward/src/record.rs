@@ -100,6 +100,11 @@ impl KeptRequest {
         Ok((Self { method: record.method.clone(), head, body: record.body.clone() }, record))
     }
 
+    /// How many bytes it has.
+    pub(crate) const fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
     /// The bytes to store.
     pub(crate) fn payload(&self) -> Payload {
         Payload::from([&self.head[..], &self.body[..]].concat())

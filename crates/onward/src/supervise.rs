@@ -229,7 +229,8 @@ fn park(
         if !shared.parking.worth_parking(now, until) {
             return Poll::Ready(());
         }
-        let Some(permit) = shared.parking.try_park() else { return Poll::Ready(()) };
+        let Some(permit) = shared.parking.try_park(context.bytes_kept()) else { return Poll::Ready(()) };
+        context.is_parked();
         let over = shared.clock.sleep_until(now.after(shared.parking.time_max()));
         let draining = shared.tasks.shutdown_token().clone().cancelled_owned();
         let over = Box::pin(async move {

@@ -39,6 +39,8 @@ pub struct Machine {
     /// Completed steps on their way to the handler, by the places of their entries.
     queue: BTreeMap<Seq, StepKey>,
     offered: Option<(StepKey, u8)>,
+    /// How many bytes the outcomes of its steps have.
+    outcome_bytes: usize,
 }
 
 /// How often this execution of the handler has used an id, and for what.
@@ -384,6 +386,11 @@ impl Machine {
         self.steps.len()
     }
 
+    /// How many bytes the outputs and errors of its completed steps have.
+    pub const fn outcome_bytes(&self) -> usize {
+        self.outcome_bytes
+    }
+
     /// Where the next entry goes.
     pub const fn next_seq(&self) -> Seq {
         self.next
@@ -439,6 +446,7 @@ impl Machine {
             State::Waiting { .. } => Attempt::FIRST,
             State::Done { .. } => return None,
         };
+        self.outcome_bytes += size(&outcome);
         step.state = State::Done { outcome, at, seq, durable: derivable, way: Way::NEW };
         self.queue.insert(seq, key);
         Some((seq, attempt))
@@ -478,6 +486,11 @@ impl Machine {
         self.next = seq.next();
         seq
     }
+}
+
+/// How many bytes an outcome has.
+fn size(outcome: &Result<Payload, Payload>) -> usize {
+    outcome.as_ref().unwrap_or_else(|error| error).len()
 }
 
 impl Step {

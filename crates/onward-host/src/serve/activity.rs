@@ -18,7 +18,8 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{BoxError, Raw, refusal};
+use super::{Raw, refusal};
+use crate::BoxError;
 
 /// The requests of a connection that are under way.
 pub(super) struct Activity {

@@ -41,7 +41,7 @@ pub(super) async fn first(State(shared): Engine, request: Request) -> Result<Res
     let (is_base64, traceparent) = (is_base64(request.headers()), traceparent(request.headers()));
     let (request, passing) = passing(request);
     let limits = shared.options.limits;
-    let body = read(request, limits.checkpoint_bytes).await?;
+    let (body, _share) = read(&shared, request, limits.checkpoint_bytes).await?;
     let checkpoint =
         parse_checkpoint(&body, limits.steps, is_base64).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     let Checkpoint { run_id, event, request_version, retries, ops } = checkpoint;
@@ -91,7 +91,7 @@ pub(super) async fn steps(
     let run_id = run_id(&run)?;
     let limits = shared.options.limits;
     let (request, passing) = passing(request);
-    let body = read(request, limits.checkpoint_bytes).await?;
+    let (body, _share) = read(&shared, request, limits.checkpoint_bytes).await?;
     let ops = parse_steps(&body, limits.steps).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     let answer = report(&shared, run_id, None, ops, &Report { passing, body }).await?;
     Ok(answer.unwrap_or_else(|| json(&json!({ "data": {} }))))
@@ -145,6 +145,7 @@ async fn take(
             match live.report(ops.clone()).await {
                 Ok(()) => return Ok(None),
                 Err(NotTaken::Ended(status)) => return Err(over(status)),
+                Err(NotTaken::Full) => return Err(full()),
                 Err(NotTaken::Unavailable) => return Err(Refusal::unavailable()),
                 Err(NotTaken::Elsewhere) => {}
             }
@@ -157,6 +158,7 @@ async fn take(
             return match Live::begin(shared, new, origin, ops).await {
                 Ok(()) => Ok(None),
                 Err(NotTaken::Ended(status)) => Err(over(status)),
+                Err(NotTaken::Full) => Err(full()),
                 Err(NotTaken::Elsewhere | NotTaken::Unavailable) => Err(Refusal::unavailable()),
             };
         };
@@ -181,6 +183,11 @@ async fn take(
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the run is not under way here: try again"));
         }
     }
+}
+
+fn full() -> Refusal {
+    let text = "the runs under way have the memory that they may have: try again (--limit-runs-bytes)";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 fn over(status: Status) -> Refusal {

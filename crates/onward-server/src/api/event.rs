@@ -30,7 +30,8 @@ async fn accept(shared: &Shared, key: &str, request: Request) -> Result<Vec<Stri
     }
     let limits = shared.options.limits;
     let seed = seed(request.headers());
-    let body = read(request, limits.event_bytes.saturating_mul(limits.events.min(64)).max(1024 * 1024)).await?;
+    let bytes_max = limits.event_bytes.saturating_mul(limits.events.min(64)).max(1024 * 1024);
+    let (body, _share) = read(shared, request, bytes_max.min(limits.bodies_bytes)).await?;
     let (count, event_bytes) = (limits.events, limits.event_bytes);
     let event_limits = EventLimits { count, event_bytes, name_bytes: NAME_BYTES_MAX };
     let events = parse_events(&body, event_limits).map_err(|invalid| {
@@ -89,7 +90,7 @@ struct PostedSignal {
 /// `POST /v1/signals`: gives a signal to the run that waits for it.
 pub(super) async fn signal(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
-    let body = read(request, shared.options.limits.event_bytes).await?;
+    let (body, _share) = read(&shared, request, shared.options.limits.event_bytes).await?;
     let posted: PostedSignal =
         serde_json::from_slice(&body).map_err(|_| Refusal::malformed("send a JSON object {\"signal\", \"data\"}"))?;
     check_name("signal name", &posted.signal).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;

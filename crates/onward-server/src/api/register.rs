@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// `POST /fn/register`: an app's functions take the place of those that it had.
 pub(super) async fn register(State(shared): Engine, request: Request) -> Result<Response, Refusal> {
     authorize(&shared, request.headers())?;
-    let body = read(request, BYTES_MAX).await?;
+    let (body, _share) = read(&shared, request, BYTES_MAX).await?;
     let registration = Registration::parse(&body).map_err(|invalid| Refusal::malformed(&invalid.to_string()))?;
     for function in &registration.functions {
         if function.triggers.iter().any(|trigger| trigger.cron.is_some()) {

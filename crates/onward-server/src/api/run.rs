@@ -174,7 +174,7 @@ pub(super) async fn cancel(
             Err(NotTaken::Ended(status)) => {
                 return Err(Refusal::new(StatusCode::CONFLICT, &format!("the run is {}", status.as_str())));
             }
-            Err(NotTaken::Unavailable) => return Err(Refusal::unavailable()),
+            Err(NotTaken::Full | NotTaken::Unavailable) => return Err(Refusal::unavailable()),
             Err(NotTaken::Elsewhere) => {}
         }
     }

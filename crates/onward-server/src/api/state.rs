@@ -35,7 +35,7 @@ pub(super) async fn actions(
         return match live.memos().await {
             Ok(memos) => Ok(json_bytes(memos.into_bytes())),
             Err(NotTaken::Ended(_)) => Err(gone()),
-            Err(NotTaken::Elsewhere | NotTaken::Unavailable) => Err(Refusal::unavailable()),
+            Err(NotTaken::Elsewhere | NotTaken::Full | NotTaken::Unavailable) => Err(Refusal::unavailable()),
         };
     }
     let loaded = shared.store.load(run_id).await.map_err(|error| refused(&error))?.ok_or_else(unknown)?;

@@ -6,7 +6,7 @@ use onward_core::{Attempt, Payload, StepKey, step::StepKind};
 use onward_protocol::sdk::request::{AiRequest, FetchRequest};
 use serde_json::{Value, json};
 
-use super::{NoAnswer, read};
+use super::{NoAnswer, host_of};
 use crate::{
     live::Live,
     plan::{Failure, error},
@@ -120,10 +120,12 @@ async fn send(
     for (name, value) in headers {
         request = request.header(name, value);
     }
+    let _place = caller.gateway_place(&url).await;
+    // Why until there is an answer: the request may be redirected, and is then sent again.
+    let share = caller.transfers.send(host_of(&url), body.len()).await;
     if !body.is_empty() {
         request = request.body(body);
     }
-    let _place = caller.gateway_place(&url).await;
     if !live.may_call() {
         std::future::pending::<()>().await; // the run is over here, and with it this request
     }
@@ -134,13 +136,15 @@ async fn send(
             Gateway::passing(super::unreachable(&error))
         }
     })?;
+    drop(share);
     let status = response.status().as_u16();
     let headers = response
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let headers = headers.collect();
-    let body = read(&mut response, live.shared.options.limits.reply_bytes).await.map_err(|error| match error {
+    let read = caller.transfers.read(host_of(&url), &mut response, live.shared.options.limits.reply_bytes).await;
+    let (body, _share) = read.map_err(|error| match error {
         NoAnswer::Unreached(why) => Gateway::passing(why),
         NoAnswer::TooLarge(limit) => Gateway::final_(format!("the answer has more than {limit} bytes")),
     })?;

@@ -1,7 +1,9 @@
-//! Places for calls: bounded for all, and shared among the hosts that are called.
+//! Places: bounded for all, and shared among the hosts that are called.
 //!
 //! A host that never answers holds its places for as long as a call may take. So none gets more than half of what the
 //! others leave free, on whatever ports it is: with 1,024 places, eight silent hosts leave some for a ninth.
+//!
+//! A place is one call that waits for its answer, or so many KiB of those that are being transferred.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Places for calls.
+/// Places for calls, or for their bytes.
 #[derive(Debug)]
 pub(crate) struct Places {
     total: usize,
@@ -25,25 +27,33 @@ struct State {
     /// How many places each host has; hosts without any are left out.
     hosts: BTreeMap<String, usize>,
     /// The waiting calls, by host, the longest waiting first.
-    waiting: BTreeMap<String, VecDeque<oneshot::Sender<Place>>>,
+    waiting: BTreeMap<String, VecDeque<Waiting>>,
     /// The host that got a place last: others have their turn before it.
     last: String,
 }
 
-/// A place, which is given back when it is dropped.
+/// Who waits for places, and for how many.
+#[derive(Debug)]
+struct Waiting {
+    weight: usize,
+    give: oneshot::Sender<Place>,
+}
+
+/// One place or several, which are given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
     host: String,
+    weight: usize,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         {
             let mut state = self.places.state.lock();
-            state.taken -= 1;
+            state.taken -= self.weight;
             if let Some(own) = state.hosts.get_mut(&self.host) {
-                *own -= 1;
+                *own -= self.weight;
                 if *own == 0 {
                     state.hosts.remove(&self.host);
                 }
@@ -53,11 +63,12 @@ impl Drop for Place {
     }
 }
 
-/// Whether a host that has `own` of `taken` places may have another: below its bound, and below half of what the others
-/// leave free, rounded up.
-const fn may_take(total: usize, per_host: usize, own: usize, taken: usize) -> bool {
+/// Whether a host that has `own` of `taken` places may have `weight` more: up to its bound, and to half of what the others
+/// leave free, rounded up. A host that has none may have all that is left.
+const fn may_take(total: usize, per_host: usize, own: usize, taken: usize, weight: usize) -> bool {
     let left = total.saturating_sub(taken - own);
-    own < per_host && own < left.div_ceil(2)
+    let fits = own + weight <= per_host && own + weight <= left.div_ceil(2);
+    fits || (own == 0 && weight <= per_host && weight <= left)
 }
 
 impl Places {
@@ -65,11 +76,12 @@ impl Places {
         Arc::new(Self { total: total.max(1), per_host: per_host.max(1), state: Mutex::default() })
     }
 
-    /// A place for a call of a host, in turn with those that wait for the same host. **Cancel-safe**: a dropped
-    /// future takes none.
-    pub(crate) async fn take(self: &Arc<Self>, host: &str) -> Place {
+    /// Places for a host, in turn with those that wait for the same host; all there are, where more are asked for.
+    /// **Cancel-safe**: a dropped future takes none.
+    pub(crate) async fn take(self: &Arc<Self>, host: &str, weight: usize) -> Place {
         let (give, given) = oneshot::channel();
-        self.state.lock().waiting.entry(host.to_owned()).or_default().push_back(give);
+        let weight = weight.min(self.total).min(self.per_host);
+        self.state.lock().waiting.entry(host.to_owned()).or_default().push_back(Waiting { weight, give });
         self.grant();
         given.await.expect("a sender is kept until it has given a place")
     }
@@ -77,18 +89,23 @@ impl Places {
     /// Gives places to those who wait, a host after the other.
     fn grant(self: &Arc<Self>) {
         loop {
-            let Some((host, waits)) = self.state.lock().next(self.total, self.per_host) else { return };
+            let Some((host, Waiting { weight, give })) = self.state.lock().next(self.total, self.per_host) else {
+                return;
+            };
             // The place of a call that no longer waits is given back as it is dropped here, without the lock.
-            drop(waits.send(Place { places: Arc::clone(self), host }));
+            drop(give.send(Place { places: Arc::clone(self), host, weight }));
         }
     }
 }
 
 impl State {
     /// Takes a place for the next host in turn that may have one, for whoever waits longest for it.
-    fn next(&mut self, total: usize, per_host: usize) -> Option<(String, oneshot::Sender<Place>)> {
+    fn next(&mut self, total: usize, per_host: usize) -> Option<(String, Waiting)> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let may = |host: &String| may_take(total, per_host, self.hosts.get(host).copied().unwrap_or(0), self.taken);
+        let may = |host: &String| {
+            let weight = self.waiting.get(host).and_then(|queue| queue.front()).map_or(0, |waits| waits.weight);
+            may_take(total, per_host, self.hosts.get(host).copied().unwrap_or(0), self.taken, weight)
+        };
         let after = self.waiting.range::<String, _>((Excluded(&self.last), Unbounded)).map(|(host, _)| host);
         let host = after.chain(self.waiting.keys()).find(|host| may(host))?.clone();
         let queue = self.waiting.get_mut(&host)?;
@@ -96,8 +113,8 @@ impl State {
         if queue.is_empty() {
             self.waiting.remove(&host);
         }
-        self.taken += 1;
-        *self.hosts.entry(host.clone()).or_default() += 1;
+        self.taken += waits.weight;
+        *self.hosts.entry(host.clone()).or_default() += waits.weight;
         self.last.clone_from(&host);
         Some((host, waits))
     }
@@ -113,7 +130,7 @@ mod tests {
     use super::{Place, Places};
 
     fn take(places: &Arc<Places>, host: &str) -> Option<Place> {
-        places.take(host).now_or_never()
+        places.take(host, 1).now_or_never()
     }
 
     #[test]
@@ -146,7 +163,7 @@ mod tests {
         let places = Places::new(2, 1);
         let held = take(&places, "a").unwrap();
         let (mut first, mut left, mut third) =
-            (Box::pin(places.take("a")), Box::pin(places.take("a")), Box::pin(places.take("a")));
+            (Box::pin(places.take("a", 1)), Box::pin(places.take("a", 1)), Box::pin(places.take("a", 1)));
         for waits in [&mut first, &mut left, &mut third] {
             assert!(waits.now_or_never().is_none());
         }
@@ -160,20 +177,32 @@ mod tests {
         assert!(places.state.lock().hosts.is_empty() && places.state.lock().waiting.is_empty());
     }
 
+    #[test]
+    fn a_host_that_has_nothing_gets_all_that_is_left_and_others_half() {
+        let places = Places::new(100, 100);
+        let whole = places.take("a", 100).now_or_never().expect("one transfer may have all");
+        assert!(places.take("a", 1).now_or_never().is_none() && take(&places, "b").is_none());
+        drop(whole);
+        let half = places.take("a", 50).now_or_never().expect("half");
+        assert!(take(&places, "a").is_none(), "no more than half");
+        assert!(places.take("b", 50).now_or_never().is_some(), "b has none yet");
+        drop(half);
+    }
+
     proptest! {
         /// Bounds hold and no call waits for a place that is free for it, whatever hosts take and give back.
         #[test]
         fn bounds_hold_and_no_place_is_lost(
             total in 1_usize..20,
             per_host in 1_usize..8,
-            acts in prop::collection::vec((0_usize..4, any::<bool>(), 0_usize..20), 1..200),
+            acts in prop::collection::vec((0_usize..4, any::<bool>(), 0_usize..20, 1_usize..6), 1..200),
         ) {
             let places = Places::new(total, per_host);
             let mut held: Vec<Place> = Vec::new();
             let mut waiting = Vec::new();
-            for (host, takes, which) in acts {
+            for (host, takes, which, weight) in acts {
                 if takes {
-                    waiting.push(Box::pin(places.take(["a", "b", "c", "d"][host])));
+                    waiting.push(Box::pin(places.take(["a", "b", "c", "d"][host], weight)));
                 } else if !held.is_empty() {
                     drop(held.swap_remove(which % held.len()));
                 }
@@ -185,7 +214,7 @@ mod tests {
                     None => true,
                 });
                 let mut state = places.state.lock();
-                prop_assert_eq!(state.taken, held.len());
+                prop_assert_eq!(state.taken, held.iter().map(|place| place.weight).sum::<usize>());
                 prop_assert!(state.taken <= total && state.hosts.values().all(|own| *own <= per_host));
                 prop_assert!(state.next(total, per_host).is_none(), "whoever may have a place has it");
             }

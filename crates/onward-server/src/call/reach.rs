@@ -106,11 +106,24 @@ impl Reach {
     fn redirects(&self) -> Policy {
         let reach = self.clone();
         Policy::custom(move |attempt: Attempt<'_>| {
-            let keeps = matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= REDIRECTS_MAX;
             let (from, to) = (attempt.previous().last(), attempt.url());
-            let same = from.is_some_and(|from| is_same(from, to)) && reach.check_host(to).is_ok();
-            if keeps && (same || reach.is_listed(to)) { attempt.follow() } else { attempt.stop() }
+            let follows =
+                from.is_some_and(|from| reach.follows(attempt.status().as_u16(), from, to, attempt.previous().len()));
+            if follows { attempt.follow() } else { attempt.stop() }
         })
+    }
+
+    /// Whether a request that was answered with a status is sent again to where that leads, as the `hops`th time.
+    fn follows(&self, status: u16, from: &Url, to: &Url, hops: usize) -> bool {
+        let keeps = matches!(status, 307 | 308) && hops <= REDIRECTS_MAX;
+        keeps && (self.is_listed(to) || (is_same(from, to) && self.check_host(to).is_ok()))
+    }
+
+    /// Where a response redirects a request whose body cannot be sent twice by its client, if it may be followed.
+    pub(super) fn redirected(&self, response: &reqwest::Response, hops: usize) -> Option<Url> {
+        let location = response.headers().get(http::header::LOCATION)?.to_str().ok()?;
+        let to = response.url().join(location).ok()?;
+        self.follows(response.status().as_u16(), response.url(), &to, hops).then_some(to)
     }
 
     /// A client for origins that are listed, and one for all others, which connects to public addresses alone.

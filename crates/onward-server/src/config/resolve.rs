@@ -82,6 +82,10 @@ impl Reader {
             steps: self.one("limit-steps", default.steps, value::count),
             chunk_bytes: self.one("limit-chunk-bytes", default.chunk_bytes, value::size),
             stream_bytes: self.one("limit-stream-bytes", default.stream_bytes, value::size),
+            state_bytes: self.one("limit-state-bytes", default.state_bytes, value::size),
+            bodies_bytes: self.one("limit-bodies-bytes", default.bodies_bytes, value::size),
+            runs_bytes: self.one("limit-runs-bytes", default.runs_bytes, value::size),
+            transfers_bytes: self.one("limit-transfers-bytes", default.transfers_bytes, value::size),
             connections: self.one("limit-connections", default.connections, value::count),
             reentries: self.one("limit-reentries", default.reentries, value::count),
             reentries_per_origin: self.one("limit-reentries-per-origin", default.reentries_per_origin, value::count),
@@ -92,6 +96,31 @@ impl Reader {
         }
         if self.is_default("limit-reentries-per-origin") {
             limits.reentries_per_origin = limits.reentries_per_origin.min(limits.reentries);
+        }
+        for (all, one, bytes) in [
+            ("limit-bodies-bytes", &mut limits.bodies_bytes, limits.checkpoint_bytes),
+            ("limit-transfers-bytes", &mut limits.transfers_bytes, limits.reply_bytes.max(limits.state_bytes)),
+            ("limit-runs-bytes", &mut limits.runs_bytes, limits.state_bytes),
+        ] {
+            if self.is_default(all) {
+                *one = bytes.max(*one);
+            }
+        }
+        if limits.checkpoint_bytes > limits.bodies_bytes {
+            self.clash("limit-checkpoint-bytes", "limit-bodies-bytes", "one body may be larger than all bodies");
+        }
+        if limits.reply_bytes > limits.transfers_bytes {
+            self.clash("limit-reply-bytes", "limit-transfers-bytes", "one answer may be larger than all transfers");
+        }
+        if limits.state_bytes > limits.transfers_bytes {
+            self.clash(
+                "limit-state-bytes",
+                "limit-transfers-bytes",
+                "one run's state may be larger than all transfers",
+            );
+        }
+        if limits.state_bytes > limits.runs_bytes {
+            self.clash("limit-state-bytes", "limit-runs-bytes", "one run may be larger than all runs");
         }
         if limits.chunk_bytes > limits.stream_bytes {
             self.clash("limit-chunk-bytes", "limit-stream-bytes", "a chunk may be larger than a stream");

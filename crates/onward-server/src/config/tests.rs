@@ -362,6 +362,10 @@ fn what_is_shown_names_its_sources_and_no_secret() {
         steps = 7  # settings.toml line 4, limits.steps
         chunk_bytes = "1 MiB"  # default of start
         stream_bytes = "64 MiB"  # default of start
+        state_bytes = "32 MiB"  # default of start
+        bodies_bytes = "256 MiB"  # default of start
+        runs_bytes = "1 GiB"  # default of start
+        transfers_bytes = "256 MiB"  # default of start
         connections = 65536  # default of start
         reentries = 1024  # default of start
         reentries_per_origin = 256  # default of start

@@ -88,7 +88,7 @@ impl Live {
                         break; // it is given back as the node leaves
                     }
                     if !is_busy && !in_first_request && permit.is_none() {
-                        permit = self.shared.parking.try_park();
+                        permit = self.shared.parking.try_park(self.bytes());
                         if permit.is_none() && self.suspend(due_at).await? {
                             break; // as many wait in memory as may
                         }

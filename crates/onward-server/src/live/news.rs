@@ -36,6 +36,8 @@ pub(crate) enum NotTaken {
     Ended(Status),
     /// The store cannot write now.
     Unavailable,
+    /// The runs under way have the memory that they may have.
+    Full,
 }
 
 impl From<NotWritten> for NotTaken {
@@ -49,7 +51,11 @@ impl Live {
     /// like others. When this returns, it is durable.
     pub(crate) async fn begin(shared: &Arc<Shared>, new: NewRun, origin: Origin, ops: Vec<Op>) -> Result<(), NotTaken> {
         let Some(lease) = shared.first_lease(new.run_id) else { return Err(NotTaken::Unavailable) };
-        let live = Self::begun(shared, lease, new.endpoint.clone(), origin);
+        if !shared.memory.has_room(new.request.len()) {
+            shared.memory.say_full();
+            return Err(NotTaken::Full);
+        }
+        let live = Self::begun(shared, lease, &new, origin);
         // Why the lock first: whoever finds the run in the registry reports after its beginning was submitted.
         let receipt = {
             let mut state = live.state.lock();

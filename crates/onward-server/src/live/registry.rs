@@ -91,7 +91,10 @@ impl Resume for Remote {
     fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            match load(&shared, lease).await {
+            let turn = shared.memory.turn().await;
+            let loaded = load(&shared, lease).await;
+            drop(turn);
+            match loaded {
                 Ok(Some(live)) => {
                     if let Some(before) = shared.live.replace(Arc::clone(&live)) {
                         before.lose();

@@ -64,6 +64,7 @@ impl Live {
     /// Submits a write, in the order of the decisions that are made under the lock.
     pub(super) fn submit(self: &Arc<Self>, state: &mut State, write: Write) -> Receipt {
         let Write { start, told, frames, then } = write;
+        let then = self.bound_state(state, &told, then);
         let nothing = start.is_none() && told.is_empty() && frames.is_empty() && then == Then::Keep;
         if nothing {
             return Receipt::NOTHING;
@@ -129,6 +130,18 @@ impl Live {
             let _ = tell.send(durable);
         });
         Receipt(Some(told))
+    }
+
+    /// Weighs the run, and ends it where its state is larger than it may be.
+    fn bound_state(&self, state: &State, told: &Told, then: Then) -> Then {
+        self.weight.set(self.request_bytes + state.plan.bytes());
+        let state_max = self.shared.options.limits.state_bytes;
+        if then != Then::Keep || told.entries.is_empty() || state.plan.bytes() <= state_max {
+            return then;
+        }
+        let text = format!("the outputs of the run's steps have more than {state_max} bytes: --limit-state-bytes");
+        tracing::warn!(target: "onward::run", run_id = %self.run_id, endpoint = %self.endpoint, "{text}");
+        Then::Finish(ended(Status::Failed, plan::error("StateTooLarge", &text)))
     }
 
     /// Whether all that was submitted is durable: what follows from it may happen.

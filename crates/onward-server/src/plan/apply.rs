@@ -226,7 +226,7 @@ impl Plan {
         told: &mut Told,
     ) {
         let state = State::waiting(kind, now, until, subject.clone());
-        self.steps.insert(id.key(), Step { id: id.clone(), kind, state, group });
+        self.put(id.key(), Step { id: id.clone(), kind, state, group });
         let entry = self.entry(id.clone(), kind, now, Change::Waiting { until, subject });
         told.entries.push(entry);
     }
@@ -252,7 +252,9 @@ impl Plan {
             let next = if self.discovery.wanted { Discovery::FRESH } else { self.discovery };
             self.discovery = Discovery { under_way, ..next };
         }
+        self.bytes -= step.state.bytes();
         step.state = State::Done { outcome: outcome.clone() };
+        self.bytes += step.state.bytes();
         let (id, kind) = (step.id.clone(), step.kind);
         let change = match outcome {
             Ok(output) => Change::Succeeded { attempt, output },

@@ -18,6 +18,7 @@ impl Plan {
             steps_max,
             in_first_request: true,
             steps: BTreeMap::new(),
+            bytes: 0,
             done: BTreeMap::new(),
             next: Seq(0),
             discovery: Discovery { wanted: false, ..Discovery::FRESH },
@@ -137,7 +138,7 @@ impl Plan {
         }
         // Why a race: the journal does not tell, and one call too many does no harm. The next discovery tells.
         let group = self.steps.get(&key).map_or(Group { first, is_race: true }, |step| step.group);
-        self.steps.insert(key, Step { id: entry.step.clone(), kind: entry.kind, state, group });
+        self.put(key, Step { id: entry.step.clone(), kind: entry.kind, state, group });
     }
 }
 

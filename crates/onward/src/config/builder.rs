@@ -53,6 +53,7 @@ pub struct Builder {
     #[cfg(feature = "axum")]
     pub(crate) connections: onward_host::serve::Limits,
     pub(crate) event_bytes_max: usize,
+    pub(crate) bodies_bytes_max: usize,
     complaints: Vec<String>,
 }
 
@@ -78,6 +79,7 @@ impl Default for Builder {
             #[cfg(feature = "axum")]
             connections: onward_host::serve::Limits::default(),
             event_bytes_max: 512 * 1024,
+            bodies_bytes_max: 256 << 20,
             complaints: Vec::new(),
         }
     }
@@ -143,6 +145,14 @@ impl Builder {
     /// How many waiting runs may keep their handler in memory. Default 10,000.
     pub fn parked_max(mut self, runs: usize) -> Self {
         self.parking.runs_max = runs;
+        self
+    }
+
+    /// How many bytes the requests and the steps' outputs of waiting runs may have that keep their handlers in memory;
+    /// what the handlers themselves hold is not counted. A run for which there is no room is replayed when it goes on.
+    /// Default 256 MiB.
+    pub fn parked_bytes_max(mut self, bytes: usize) -> Self {
+        self.parking.bytes_max = bytes;
         self
     }
 
@@ -261,6 +271,14 @@ impl Builder {
     /// The largest event, in bytes of JSON. Default 512 KiB.
     pub fn event_bytes_max(mut self, bytes: usize) -> Self {
         self.event_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes the bodies of all requests may have that are being read, or whose handlers execute; bodies up to
+    /// 16 KiB are not counted. When that is reached, the body that has made no progress for the longest time, a second at
+    /// least, is refused with `503`; where all make progress, the next one is. Default 256 MiB.
+    pub fn bodies_bytes_max(mut self, bytes: usize) -> Self {
+        self.bodies_bytes_max = bytes;
         self
     }
 

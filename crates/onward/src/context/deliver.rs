@@ -20,7 +20,9 @@ impl Context {
         let mut progress = false;
         for delivery in deliveries {
             let key = delivery.step;
-            let entry = match outcome(delivery.fact) {
+            let outcome = outcome(delivery.fact)
+                .and_then(|output| state.has_room(&self.endpoint.options, output.len()).map(|()| output));
+            let entry = match outcome {
                 Ok(output) => state.machine.succeed(key, output, delivery.at, derivable),
                 Err(error) => state.machine.fail(key, error.to_payload(), delivery.at, derivable),
             };

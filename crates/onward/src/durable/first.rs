@@ -10,6 +10,7 @@ use onward_core::{
     run::{IdempotencyKey, NewRun},
     store::Checkpoint,
 };
+use onward_host::bodies::Held;
 use onward_protocol::{
     idempotency::idempotency_key,
     prefer::Preferences,
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{DurableBody, answer, read_body};
+use super::{DurableBody, answer, body_refused};
 use crate::{
     Step,
     context::{Context, Halt},
@@ -36,9 +37,9 @@ use crate::{
 
 /// Calls a service as it is: its method is no endpoint's.
 pub(super) async fn pass<S, B, ReqBody, ResBody>(
+    shared: Arc<Shared>,
     mut inner: S,
     request: Request<ReqBody>,
-    body_bytes_max: usize,
 ) -> Result<Response<DurableBody<ResBody>>, Infallible>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
@@ -46,10 +47,11 @@ where
     ReqBody: Body<Data = Bytes> + Send,
     ReqBody::Error: Into<BoxError>,
 {
+    let limit = shared.defaults.body_bytes_max;
     let (parts, body) = request.into_parts();
-    let body = match read_body(body, body_bytes_max).await {
-        Ok(body) => body,
-        Err(refused) => return Ok(kept(refused.into_response(body_bytes_max))),
+    let (body, _share) = match shared.bodies.read(body, limit, None).await {
+        Ok(read) => read.into_parts(),
+        Err(refused) => return Ok(kept(body_refused(refused, Code::BodyTooLarge, limit))),
     };
     Ok(match inner.call(Request::from_parts(parts, B::from(body))).await {
         Ok(response) => response.map(DurableBody::handler),
@@ -81,9 +83,9 @@ where
     }
     let limit = endpoint.options.body_bytes_max;
     let (parts, body) = request.into_parts();
-    let body = match read_body(body, limit).await {
+    let body = match shared.bodies.read(body, limit, None).await {
         Ok(body) => body,
-        Err(refused) => return Ok(kept(refused.into_response(limit))),
+        Err(refused) => return Ok(kept(body_refused(refused, Code::BodyTooLarge, limit))),
     };
     let (asked, mut client) = match prepare(shared, endpoint, inner, parts, body) {
         Ok(prepared) => prepared,
@@ -119,7 +121,7 @@ fn prepare<S, B, ResBody>(
     endpoint: Arc<Endpoint>,
     mut inner: S,
     mut parts: Parts,
-    body: Bytes,
+    body: Held,
 ) -> Result<Prepared<impl Future<Output = Handled<ResBody>> + Send + 'static, ResBody>, Code>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Send + 'static,
@@ -134,9 +136,10 @@ where
     }
     let created_at = shared.clock.now();
     let run_id = RunId::new(created_at, rand::random());
+    let (body, share) = body.into_parts();
     let kept = keep(&endpoint, &parts, body.clone())?;
     let asked = Asked::read(&endpoint, &parts, &body)?;
-    let context = Context::first(shared, endpoint, run_id, created_at, kept);
+    let context = Context::first(shared, endpoint, run_id, created_at, kept, share);
     parts.extensions.insert(Step { context: Arc::clone(&context) });
     let request = Request::from_parts(parts, B::from(body));
     let handler = async move { inner.call(request).await.map_err(Into::into) };

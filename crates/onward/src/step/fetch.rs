@@ -127,7 +127,7 @@ async fn attempts(
 /// Makes the call once.
 async fn call(asked: &Asked, request: Request<Bytes>, strict: bool) -> Result<Response<Bytes>, StepError> {
     let client = client(asked)?;
-    let limit = asked.context.endpoint.options.output_bytes_max;
+    let room = asked.context.room();
     let failed = |error: reqwest::Error| {
         let retryable = !error.is_builder();
         StepError::new(ErrorKind::Fetch, StepError::retry(error.without_url()).message(), retryable)
@@ -142,10 +142,7 @@ async fn call(asked: &Asked, request: Request<Bytes>, strict: bool) -> Result<Re
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > limit {
-            let text = format!("the response has more than {limit} bytes");
-            return Err(StepError::new(ErrorKind::TooLarge, text, false));
-        }
+        room.check(body.len() + chunk.len())?;
         body.extend_from_slice(&chunk);
     }
     *kept.body_mut() = body.freeze();

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Asked, Make, Step, StepFuture, refused, step_future};
 use crate::{
     IntoStepError, StepError,
-    context::{Context, stream},
+    context::{Context, Room, stream},
     error::ErrorKind,
     execution::panic_text,
 };
@@ -176,12 +176,11 @@ where
 {
     let endpoint = asked.context.endpoint.options.retry;
     let (policy, timeout) = options.resolve(endpoint).map_err(|error| asked.error(error))?;
-    let limit = asked.context.endpoint.options.output_bytes_max;
     while let Some(attempt) = asked.attempt().await {
         let running = asked.context.running();
         let result = attempt_once((&asked.context, asked.key), || work(&asked, attempt), timeout).await;
         let streamed = asked.context.take_stream_error(Some(asked.key)).map_or(Ok(()), Err);
-        let kept = result.and_then(|value| streamed.and_then(|()| keep::<T>(&value, limit)));
+        let kept = result.and_then(|value| streamed.and_then(|()| keep::<T>(&value, asked.context.room())));
         match kept {
             Ok((output, value)) => {
                 asked.context.succeed(asked.key, output, |_| ());
@@ -236,15 +235,12 @@ where
 }
 
 /// An output as it is kept and as it will be read: what cannot be read back is refused before it is committed.
-pub(super) fn keep<T: Serialize + DeserializeOwned>(value: &T, limit: usize) -> Result<(Payload, T), StepError> {
+pub(super) fn keep<T: Serialize + DeserializeOwned>(value: &T, room: Room) -> Result<(Payload, T), StepError> {
     let unserialisable = |error: serde_json::Error| {
         StepError::new(ErrorKind::Unserialisable, format!("the output does not survive JSON: {error}"), false)
     };
     let bytes = serde_json::to_vec(value).map_err(unserialisable)?;
-    if bytes.len() > limit {
-        let text = format!("the output has {} bytes of JSON, the limit is {limit}", bytes.len());
-        return Err(StepError::new(ErrorKind::TooLarge, text, false));
-    }
+    room.check(bytes.len())?;
     let read = serde_json::from_slice(&bytes).map_err(unserialisable)?;
     Ok((bytes.into(), read))
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     IntoStepError, StepError,
-    context::{Answer, Transacting},
+    context::{Answer, Room, Transacting},
 };
 
 /// A step that commits with its own writes: see `Step::transaction` and `Step::postgres_transaction`.
@@ -59,8 +59,8 @@ where
 /// What a closure gave, as it is kept.
 fn output<T: Serialize + DeserializeOwned, E: IntoStepError>(
     value: Result<T, E>,
-    limit: usize,
+    room: Room,
 ) -> Result<Payload, StepError> {
     let value = value.map_err(IntoStepError::into_step_error)?;
-    keep(&value, limit).map(|(output, _)| output)
+    keep(&value, room).map(|(output, _)| output)
 }

@@ -207,6 +207,27 @@ async fn an_output_that_is_too_large_or_does_not_survive_json_is_the_steps_error
 }
 
 #[tokio::test]
+async fn the_outputs_of_a_run_have_a_limit_together_whatever_brings_them_and_a_replay_agrees() {
+    let handler = async |step: Step| {
+        let run = async |id: &'static str, bytes: usize| {
+            let output = step.run(id, async || Ok::<_, StepError>("x".repeat(bytes))).await;
+            output.map_or_else(|error| error.message().to_owned(), |output| output.len().to_string())
+        };
+        let first = [run("a", 398).await, run("b", 798).await];
+        let event = step.wait_for_event::<String>("event", "large").since_start().timeout("1h").await.unwrap_err();
+        let last = run("c", 58).await;
+        format!("{first:?} {} {last}", event.is_too_large())
+    };
+    let options = onward::Options::default().state_bytes_max(1000);
+    let app = App::with(Onward::builder().defaults(options), |onward| onward.route("/", get(handler))).await;
+    let suspended = app.get("/").await;
+    app.onward.send_event("large", &"x".repeat(500)).await.unwrap();
+    let refused = "the outputs of the run's steps would have 1200 bytes, the limit is 1000 (state_bytes_max)";
+    let outcome = app.follow(suspended).await;
+    assert_eq!(text(&outcome), format!("{:?} true 58", ["398", refused]));
+}
+
+#[tokio::test]
 async fn one_id_for_two_kinds_is_reported_with_both_named() {
     let handler = async |step: Step| {
         step.run("both", async || Ok::<_, StepError>(())).await.unwrap();

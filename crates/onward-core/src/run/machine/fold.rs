@@ -1,6 +1,6 @@
 //! From a journal to the state it tells.
 
-use super::{Machine, State, Step, Way};
+use super::{Machine, State, Step, Way, size};
 use crate::{
     Attempt,
     journal::{Change, Entry},
@@ -36,8 +36,9 @@ impl Machine {
                 dropped: false,
             })
         });
-        if let State::Done { seq, .. } = &step.state {
+        if let State::Done { seq, outcome, .. } = &step.state {
             self.queue.remove(seq);
+            self.outcome_bytes -= size(outcome);
         }
         let (at, seq) = (entry.at, entry.seq);
         let done = |outcome| State::Done { outcome, at, seq, durable: true, way: Way::NEW };
@@ -50,7 +51,8 @@ impl Machine {
             Change::Failed { error, .. } => done(Err(error.clone())),
             Change::Reset => State::Ready { attempt: Attempt::FIRST },
         };
-        if matches!(step.state, State::Done { .. }) {
+        if let State::Done { outcome, .. } = &step.state {
+            self.outcome_bytes += size(outcome);
             self.queue.insert(entry.seq, key);
         }
     }

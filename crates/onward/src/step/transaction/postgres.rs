@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Transaction, attempts, output};
 use crate::{
     IntoStepError, Step, StepError,
-    context::{Answer, Transacting, Undone},
+    context::{Answer, Room, Transacting, Undone},
     error::ErrorKind,
     onward::Postgres,
     step::{Asked, Make, refused, run::RunOptions},
@@ -65,10 +65,10 @@ where
         let error = StepError::new(ErrorKind::Invalid, "this transactional step needs an app on PostgreSQL", false);
         return Err(asked.error(error));
     };
-    let limit = asked.context.endpoint.options.output_bytes_max;
+    let room = asked.context.room();
     let run = move |transacting| {
         let transacted: onward_core::BoxFuture<'static, Answer> =
-            Box::pin(transact(&postgres, transacting, Arc::clone(&work), limit));
+            Box::pin(transact(&postgres, transacting, Arc::clone(&work), room));
         transacted
     };
     attempts(asked, options, run).await
@@ -79,7 +79,7 @@ fn transact<T, E, F, Fut>(
     postgres: &Postgres,
     Transacting { lease, checkpoint }: Transacting,
     work: Arc<F>,
-    limit: usize,
+    room: Room,
 ) -> impl Future<Output = Answer> + Send + use<T, E, F, Fut>
 where
     F: Fn(PostgresTransaction) -> Fut + Send + Sync + 'static,
@@ -88,7 +88,7 @@ where
     E: IntoStepError + 'static,
 {
     let done = postgres.transact(lease, move |tx| async move {
-        let output = output(work(tx).await, limit)?;
+        let output = output(work(tx).await, room)?;
         Ok::<_, StepError>((checkpoint(&output), output))
     });
     async move {

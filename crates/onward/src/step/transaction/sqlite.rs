@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Transaction, attempts, output};
 use crate::{
     IntoStepError, Step, StepError,
-    context::{Answer, Transacting, Undone},
+    context::{Answer, Room, Transacting, Undone},
     error::ErrorKind,
     onward::Sqlite,
     step::{Asked, Make, refused, run::RunOptions},
@@ -62,9 +62,8 @@ where
         let error = StepError::new(ErrorKind::Invalid, "a transactional step needs an app on SQLite", false);
         return Err(asked.error(error));
     };
-    let limit = asked.context.endpoint.options.output_bytes_max;
-    attempts(asked, options, move |transacting| Box::pin(transact(&sqlite, transacting, Arc::clone(&work), limit)))
-        .await
+    let room = asked.context.room();
+    attempts(asked, options, move |transacting| Box::pin(transact(&sqlite, transacting, Arc::clone(&work), room))).await
 }
 
 /// Submits it now; what the future gives is what became of it.
@@ -72,7 +71,7 @@ fn transact<T, E, F>(
     sqlite: &Sqlite,
     Transacting { lease, checkpoint }: Transacting,
     work: Arc<F>,
-    limit: usize,
+    room: Room,
 ) -> impl Future<Output = Answer> + Send + use<T, E, F>
 where
     F: Fn(&Connection) -> Result<T, E> + Send + Sync + 'static,
@@ -80,7 +79,7 @@ where
     E: IntoStepError + 'static,
 {
     let done = sqlite.transact(lease, move |connection| {
-        let output = output(work(connection), limit)?;
+        let output = output(work(connection), room)?;
         Ok::<_, StepError>((checkpoint(&output), output))
     });
     async move {
