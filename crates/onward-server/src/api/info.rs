@@ -31,6 +31,8 @@ pub(super) async fn metrics(State(shared): Engine) -> Response {
     shared.metrics.measured(&Levels {
         live_runs: shared.live.len(),
         streams_open: Arc::strong_count(&shared.streams_open) - 1,
+        bodies_bytes: shared.bodies.taken(),
+        runs_bytes: shared.memory.taken(),
         executions_hung: shared.scheduler.stats().hung,
     });
     let mut response = Response::new(Body::from(shared.metrics.render()));

@@ -43,6 +43,8 @@ pub struct Metrics {
     executions_hung: Counter,
     live_runs: Gauge<i64, AtomicI64>,
     streams_open: Gauge<i64, AtomicI64>,
+    bodies_bytes: Gauge<i64, AtomicI64>,
+    runs_bytes: Gauge<i64, AtomicI64>,
     timer_lateness: Histogram,
 }
 
@@ -53,6 +55,10 @@ pub struct Levels {
     pub live_runs: usize,
     /// Streams that are being read.
     pub streams_open: usize,
+    /// Bytes of the request bodies under way, as they are counted against their limit.
+    pub bodies_bytes: usize,
+    /// Bytes of the runs in memory, as they are counted against their limit.
+    pub runs_bytes: usize,
     /// Executions that hung, since the process began.
     pub executions_hung: u64,
 }
@@ -101,6 +107,8 @@ impl Metrics {
             executions_hung: Counter::default(),
             live_runs: Gauge::default(),
             streams_open: Gauge::default(),
+            bodies_bytes: Gauge::default(),
+            runs_bytes: Gauge::default(),
             timer_lateness: Histogram::new(CHECKPOINT_SECONDS),
         };
         metrics.register();
@@ -126,6 +134,9 @@ impl Metrics {
         registry.register("executions_hung", "Executions that hung and whose runs were given back: bugs", hung);
         registry.register("live_runs", "Runs that have not ended", self.live_runs.clone());
         registry.register("streams_open", "Streams that are being read", self.streams_open.clone());
+        let (bodies, runs) = (self.bodies_bytes.clone(), self.runs_bytes.clone());
+        registry.register_with_unit("bodies", "Memory of request bodies under way", Unit::Bytes, bodies);
+        registry.register_with_unit("runs", "Memory of runs under way", Unit::Bytes, runs);
         let late = self.timer_lateness.clone();
         registry.register_with_unit("timer_lateness", "How late sleeps and waits ended by time", seconds(), late);
     }
@@ -169,8 +180,14 @@ impl Metrics {
 
     /// What was measured just now; to be called before [`render`](Self::render).
     pub fn measured(&self, levels: &Levels) {
-        self.live_runs.set(i64::try_from(levels.live_runs).unwrap_or(i64::MAX));
-        self.streams_open.set(i64::try_from(levels.streams_open).unwrap_or(i64::MAX));
+        for (gauge, level) in [
+            (&self.live_runs, levels.live_runs),
+            (&self.streams_open, levels.streams_open),
+            (&self.bodies_bytes, levels.bodies_bytes),
+            (&self.runs_bytes, levels.runs_bytes),
+        ] {
+            gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
+        }
         self.executions_hung.inner().store(levels.executions_hung, Ordering::Relaxed);
     }
 

@@ -201,7 +201,7 @@ fn what_is_counted_is_rendered_for_prometheus() {
     metrics.checkpoint("stale", Duration::from_millis(2));
     metrics.events_accepted(3);
     metrics.timer(Duration::from_millis(20));
-    metrics.measured(&Levels { live_runs: 5, streams_open: 2, executions_hung: 1 });
+    metrics.measured(&Levels { live_runs: 5, streams_open: 2, bodies_bytes: 3, runs_bytes: 4, executions_hung: 1 });
     let text = metrics.render();
     let values = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
     let values: String = values.map(|line| line.replace(env!("CARGO_PKG_VERSION"), "VERSION") + "\n").collect();

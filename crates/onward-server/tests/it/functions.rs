@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::{body::Body, response::Response};
 use futures_util::future::join_all;
 use http::StatusCode;
 use onward_core::{Store, run::Status, store::RunFilter};
@@ -48,6 +49,31 @@ async fn an_event_that_comes_again_starts_its_functions_once() {
     assert_eq!(statuses(&world).await.len(), 2);
     world.send(&json!([{ "name": "app/e", "data": {}, "id": "another" }])).await;
     complete(&world, &[done("app-a"), done("app-a"), done("app-b"), done("app-b")]).await;
+}
+
+/// A large body is not kept while its answer is awaited, so it is written anew.
+#[tokio::test]
+async fn a_call_with_a_large_state_is_redirected_with_its_body() {
+    let world = World::new(Arc::new(MemoryStore::new())).await;
+    world.register(&[("app-a", "app/e")]).await;
+    world.serve(
+        "app-a",
+        program(|s| {
+            s.value("large", json!("x".repeat(40_000)))?;
+            s.value("s", json!(1))
+        }),
+    );
+    world.endpoint.hook(|seen| {
+        let to = format!("/moved?{}", seen.query);
+        let moved = || Response::builder().status(307).header("location", to).body(Body::empty()).unwrap();
+        (seen.path == "/api").then(moved)
+    });
+    world.send(&json!([{ "name": "app/e", "data": {} }])).await;
+    complete(&world, &[("app-a".to_owned(), Status::Completed)]).await;
+    let seen = world.endpoint.seen();
+    let moved: Vec<_> = seen.iter().filter(|call| call.path == "/moved").map(|call| call.body.len()).collect();
+    assert_eq!((seen.len(), moved.len()), (6, 3), "three calls, each redirected");
+    assert!(moved[2] > 40_000, "{moved:?}");
 }
 
 #[tokio::test]
