@@ -14,6 +14,7 @@ pub(crate) fn all(_: &[String]) -> Result<(), String> {
         Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
     let mut took = Vec::new();
     step(&mut took, "arrows", || crate::arrows::check(&[]))?;
+    step(&mut took, "dependencies", || crate::deny::check(&[]))?;
     step(&mut took, "tidy", || crate::tidy::check(&[]))?;
     step(&mut took, "format", || {
         cargo(&["fmt", "--all", "--check"], &[])?;

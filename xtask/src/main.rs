@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod check;
+mod deny;
 mod dist;
 mod fuzz;
 mod node;
@@ -17,6 +18,7 @@ type Task = (&'static str, &'static str, fn(&[String]) -> Result<(), String>);
 const TASKS: &[Task] = &[
     ("test", "format, lints, arrows, every test, docs: what CI runs", check::all),
     ("arrows", "which crate may depend on which", arrows::check),
+    ("deny", "licences and sources of what is depended on, and what is banned: deny.toml", deny::check),
     ("tidy", "sizes of files, and their first lines", tidy::check),
     ("node", "the TypeScript client, the conformance cases and the pages", node::check),
     ("postgres", "the PostgreSQL that tests use: found, or installed", postgres::check),
