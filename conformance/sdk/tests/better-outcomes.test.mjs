@@ -49,6 +49,8 @@ describe("better: outcomes", { concurrency: 8 }, () => {
     assert.deepEqual([status, text], [418, "short and stout"]);
     assert.match(headers.get("content-type"), /^text\/plain/);
     assert.deepEqual([headers.get("x-own"), headers.get("cache-control")], ["yes", "max-age=60"]);
+    assert.equal(headers.get("x-content-type-options"), "nosniff");
+    assert.match(headers.get("content-security-policy"), /^sandbox/);
     const html = await output(original(page.url));
     assert.deepEqual([html.status, html.text], [404, "<h1>ünïcödé</h1>"]);
     assert.match(html.headers.get("content-type"), /^text\/html/);

@@ -55,3 +55,27 @@ pub(crate) async fn refuse_all(listener: &TcpListener, app: Router) -> Infallibl
 
 /// How many connections are held that are refused.
 const REFUSED_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::{is_for_operators, limits};
+
+    #[test]
+    fn sixteen_places_are_for_operators() {
+        assert_eq!(limits(10).reserved, 16);
+        for (path, is) in [
+            ("/health", true),
+            ("/metrics", true),
+            ("/v1/runs", true),
+            ("/v1/runs/01KDVDNA2EJ0VAKZRXQR4BPH6Y", true),
+            ("/v1/runsX", false),
+            ("/e/key", false),
+            ("/v1/checkpoint", false),
+        ] {
+            let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
+            assert_eq!(is_for_operators(&parts), is, "{path}");
+        }
+    }
+}

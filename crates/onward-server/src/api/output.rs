@@ -44,6 +44,7 @@ pub(super) async fn output(
         Some(outcome) => respond(&outcome, form),
         None => again(&uri),
     };
+    no_page(response.headers_mut());
     // The handler's own word counts, where the client asked for its headers.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     share(response.headers_mut());
@@ -202,9 +203,7 @@ fn harmless(mut response: Response) -> Response {
     for name in DROPPED {
         headers.remove(name);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let policy = HeaderValue::from_static("sandbox; default-src 'none'");
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    no_page(headers);
     let status = response.status();
     if status.is_informational() {
         // An informational status announces a response, and this is the response.
@@ -214,6 +213,13 @@ fn harmless(mut response: Response) -> Response {
         *response.body_mut() = Body::empty();
     }
     response
+}
+
+/// No browser runs what is in it.
+fn no_page(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let policy = HeaderValue::from_static("sandbox; default-src 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
 }
 
 #[cfg(test)]

@@ -100,3 +100,24 @@ async fn a_request_names_its_host_once() {
     let by_authority = Request::get("http://127.0.0.1:8288/health").body(Body::empty()).unwrap();
     assert_eq!(engine.clone().oneshot(by_authority).await.unwrap().status(), StatusCode::OK, "as HTTP/2 says it");
 }
+
+/// A route that is open says so here.
+#[tokio::test]
+async fn with_keys_every_route_needs_one_but_those_that_have_a_token_or_tell_nothing() {
+    let options = Options {
+        signing_keys: vec!["signkey-test-abababab".to_owned()],
+        event_keys: vec!["event".to_owned()],
+        origins: crate::options::Origins { any: true, ..Default::default() },
+        ..Options::new(Mode::Start)
+    };
+    let engine = engine(options).await;
+    let open = ["/health", "/metrics"];
+    for (route, _, _) in routes() {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let status = ask(&engine, &method, route, &[("host", "engine.example")]).await;
+            let is_taken = status != StatusCode::METHOD_NOT_ALLOWED;
+            let expected = if open.contains(&route) { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            assert!(!is_taken || status == expected, "{method} {route}: {status}");
+        }
+    }
+}

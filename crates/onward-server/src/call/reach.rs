@@ -218,6 +218,38 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_is_followed_on_its_origin_to_its_https_and_to_what_is_listed() {
+        let reach = reach(&["https://listed.example"], true, false);
+        let from = url("http://app.example/x");
+        for (to, follows) in [
+            ("http://app.example/y", true),
+            ("https://app.example/x", true),
+            ("https://app.example:8443/x", false),
+            ("http://other.example/x", false),
+            ("https://listed.example/x", true),
+        ] {
+            assert_eq!(reach.follows(307, &from, &url(to), 1), follows, "{to}");
+            assert!(!reach.follows(302, &from, &url(to), 1) && !reach.follows(308, &from, &url(to), 6), "{to}");
+        }
+        assert!(!reach.follows(307, &url("http://127.0.0.1/x"), &url("http://127.0.0.1/y"), 1), "it is private");
+    }
+
+    /// What a name resolves to may change between the check and the connection.
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_private_address_is_not_connected_to() {
+        let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = url(&format!("http://localhost:{}/", open.local_addr().unwrap().port()));
+        let [listed, others] = reach(&[], true, false).clients().unwrap();
+        let refused = others.get(url.clone()).send().await.unwrap_err();
+        assert!(crate::call::unreachable(&refused).contains("may not call this host"), "{refused:?}");
+        let connects = async { drop(listed.get(url).send().await) };
+        tokio::select! {
+            () = connects => panic!("nobody answers"),
+            accepted = open.accept() => drop(accepted.unwrap()),
+        }
+    }
+
+    #[test]
     fn what_is_refused_names_the_flag_and_never_the_one_that_opens_all() {
         let reach = reach(&[], false, false);
         let text = reach.explain(&url("http://10.0.0.5:3000/api?secret=1"), Refused::Private);

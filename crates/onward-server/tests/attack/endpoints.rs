@@ -89,6 +89,20 @@ async fn calls_that_never_get_an_answer_leave_places_for_others() {
     eventually("descriptors return", async || engine.cost().descriptors <= before.descriptors + 20).await;
 }
 
+/// A proxy would see every call with its signature.
+#[tokio::test]
+async fn calls_use_no_proxy_of_the_environment() {
+    let proxy = Raw::new(|_| None).await;
+    let url = format!("http://{}", proxy.address);
+    let names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let engine = Engine::start_in(&names.map(|name| (name, url.as_str())), &["dev"]).await;
+    let endpoint = Raw::new(|number| Some(ran(number, &json!(1)))).await;
+    assert_eq!(engine.register(&[("f", "app/e", format!("http://{}", endpoint.address))]).await.0, 200);
+    assert_eq!(engine.send(&json!({ "name": "app/e", "data": {} })).await.0, 200);
+    eventually("the endpoint is called", async || endpoint.calls() > 0).await;
+    assert_eq!(proxy.calls(), 0);
+}
+
 /// An answer that says how long it is, and one that does not.
 #[tokio::test]
 async fn answers_that_stop_in_the_middle_take_no_more_memory_than_transfers_may() {

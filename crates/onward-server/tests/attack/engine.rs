@@ -32,9 +32,14 @@ pub(crate) struct Cost {
 
 impl Engine {
     pub(crate) async fn start(args: &[&str]) -> Self {
+        Self::start_in(&[], args).await
+    }
+
+    /// With variables of the environment.
+    pub(crate) async fn start_in(variables: &[(&str, &str)], args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_onward"));
-        command.args(args).args(["--port", "0"]).env_clear().current_dir(folder.path());
+        command.args(args).args(["--port", "0"]).env_clear().envs(variables.iter().copied()).current_dir(folder.path());
         command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

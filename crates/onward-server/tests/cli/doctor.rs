@@ -32,6 +32,23 @@ async fn a_folder_that_is_not_there_is_to_be_made() {
     assert!(lines(&said.out, "store")[0].contains("make it: mkdir -p"), "{}", said.out);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_others_can_read_are_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new().file("onward-dev.db", "");
+    let mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.path().join("onward-dev.db"), permissions).unwrap();
+    };
+    mode(0o644);
+    let said = place.run(&["doctor", "--port", "0"]).await;
+    assert!(said.out.contains("others can read") && said.out.contains("chmod 600"), "{}", said.out);
+    mode(0o600);
+    let said = place.run(&["doctor", "--port", "0"]).await;
+    assert!(!said.out.contains("others can read"), "{}", said.out);
+}
+
 #[tokio::test]
 async fn a_taken_port_is_an_engine_or_another_program() {
     for (status, code, words) in [(200, 0, "an engine answers"), (404, 1, "choose another with --port")] {

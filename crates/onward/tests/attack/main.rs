@@ -223,6 +223,11 @@ async fn pages_and_senders_are_refused_at_the_edge() {
         assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
         assert!(!answer.contains("access-control-allow-origin"), "no page may read it: {answer}");
     }
+    let preflight = b"OPTIONS /events HTTP/1.1\r\nhost: h\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n";
+    let mut stream = app.connect(preflight).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(!answer.to_lowercase().contains("access-control-allow"), "{answer}");
     let is_json = "content-type: application/json\r\n";
     for wrong in [
         json!({ "name": "n".repeat(1_025), "data": {} }),

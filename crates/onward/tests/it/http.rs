@@ -37,6 +37,7 @@ async fn method_query_headers_and_binary_body_survive_a_replay() {
             .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
             .header("authorization", "Bearer secret")
             .header("cookie", "session=1")
+            .header("proxy-authorization", "Basic secret")
             .body(Body::from(vec![0_u8, 255, 10]))
             .unwrap();
         let first = app.send(request).await;

@@ -96,11 +96,18 @@ async fn nothing_of_what_users_wrote_is_in_the_file_of_an_app_that_encrypts() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("onward.db");
     let child = async |step: Step, body: String| step.run("echo", async || Ok::<_, StepError>(body.clone())).await;
+    let fails = async |step: Step| step.run("broken", async || Err::<String, _>(StepError::fail(SECRET))).await;
     let handler = async |step: Step, body: String| {
         let request = Request::post("/child").body(bytes::Bytes::from(body)).unwrap();
         let answer = step.invoke("call", "POST /child", request).await?;
         step.transaction("own", |_| Ok::<_, StepError>(SECRET.to_owned())).await?;
         let broken = step.run("broken", async || Err::<(), _>(StepError::fail(SECRET))).await;
+        step.stream().push(&SECRET);
+        step.run("streams", async || {
+            step.stream().push(&SECRET);
+            Ok::<_, StepError>(())
+        })
+        .await?;
         let waits = step.wait_for_event::<u32>("wait", "go").when("async.data == 7 && event.data.open == 'yes'");
         let came = waits.timeout("1h").await?;
         let whole = step.wait_for_event::<u32>("whole", "go").when("event.data == async.data").await.is_err();
@@ -111,9 +118,11 @@ async fn nothing_of_what_users_wrote_is_in_the_file_of_an_app_that_encrypts() {
     let builder = Onward::builder().clock(Arc::new(clock.clone())).encryption_key(1, [9; 32]).parked_max(0);
     let onward = builder.open(&format!("sqlite:{}", path.display())).await.unwrap();
     let router = onward.route("/", post(handler)).merge(onward.route("/child", post(child)));
+    let router = router.merge(onward.route("/fails", post(fails)));
     let router = router.route("/wait", onward.proxy()).with_state(());
     onward.start().await.unwrap();
     let app = App { onward, clock, router };
+    assert_eq!(app.send(Request::post("/fails").body(Body::empty()).unwrap()).await.status(), 500);
     let body = Body::from(format!(r#"{{"card": "{SECRET}", "open": "yes"}}"#));
     let first = app.send(Request::post(format!("/?q={SECRET}")).body(body).unwrap()).await;
     let detail = async || app.onward.runs().get(run_id(&first)).await.unwrap().unwrap();
