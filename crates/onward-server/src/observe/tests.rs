@@ -220,6 +220,8 @@ fn what_is_counted_is_rendered_for_prometheus() {
         onward_executions_hung_total 1
         onward_live_runs 5
         onward_streams_open 2
+        onward_bodies_bytes 3
+        onward_runs_bytes 4
         onward_timer_lateness_seconds_sum 0.02
         onward_timer_lateness_seconds_count 1
     "#]]
