@@ -70,6 +70,7 @@ pub struct Options {
     pub(crate) state_bytes_max: usize,
     pub(crate) steps_max: usize,
     pub(crate) headers: Headers,
+    pub(crate) failed_when: FailedWhen,
     pub(crate) version: Option<Version>,
     pub(crate) pinned: bool,
     complaints: Vec<String>,
@@ -90,6 +91,7 @@ impl Default for Options {
             state_bytes_max: 32 << 20,
             steps_max: 10_000,
             headers: Headers::default(),
+            failed_when: FailedWhen::default(),
             version: None,
             pinned: false,
             complaints: Vec::new(),
@@ -101,6 +103,28 @@ impl Default for Options {
 const KEPT_BYTES_MAX: usize = 256 << 20;
 /// The most steps a run may have: with all their attempts they fit into a journal.
 const STEPS_MAX: usize = 40_000;
+
+/// Which responses fail a run.
+#[derive(Clone)]
+pub(crate) struct FailedWhen(Arc<dyn Fn(&http::Response<bytes::Bytes>) -> bool + Send + Sync>);
+
+impl FailedWhen {
+    pub(crate) fn fails(&self, response: &http::Response<bytes::Bytes>) -> bool {
+        (self.0)(response)
+    }
+}
+
+impl Default for FailedWhen {
+    fn default() -> Self {
+        Self(Arc::new(|response| response.status().is_server_error()))
+    }
+}
+
+impl fmt::Debug for FailedWhen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FailedWhen(…)")
+    }
+}
 
 /// Which request headers are kept for replays.
 #[derive(Clone, Debug)]
@@ -262,6 +286,22 @@ impl Options {
             Ok(name) => drop(self.headers.dropped.insert(name.as_str().to_owned())),
             Err(_) => self.complaints.push(format!("{name:?} is not a header name")),
         }
+        self
+    }
+
+    /// Which responses of the handler fail its run, once that has steps. Default: those with a status of 500 and more,
+    /// so that a run that failed is one for `retry`, lists and alerts, whatever type of error its handler returns. The
+    /// clients get the response as it is, either way. A [`StepError`](crate::StepError) that the handler returns fails the
+    /// run whatever this says.
+    ///
+    /// ```
+    /// # use onward::Options;
+    /// // A 503 is this handler's word to its clients, and no failure.
+    /// let options = Options::default().failed_when(|response| response.status().as_u16() == 500);
+    /// # drop(options);
+    /// ```
+    pub fn failed_when(mut self, fails: impl Fn(&http::Response<bytes::Bytes>) -> bool + Send + Sync + 'static) -> Self {
+        self.failed_when = FailedWhen(Arc::new(fails));
         self
     }
 

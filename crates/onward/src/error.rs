@@ -137,6 +137,8 @@ pub(crate) enum ErrorKind {
     Invoke,
     SignalTaken,
     Fetch,
+    /// The handler's response fails its run.
+    Response,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -279,6 +281,11 @@ impl StepError {
         serde_json::to_vec(&stored).map(Payload::from).expect("a string and a name always serialise")
     }
 
+    /// Whether the response of the handler failed its run.
+    pub(crate) fn is_response(&self) -> bool {
+        self.0.kind == ErrorKind::Response
+    }
+
     /// The key of the step that failed.
     pub(crate) fn step_key(&self) -> Option<StepKey> {
         // The id is written with its index, as it is hashed.
@@ -358,24 +365,45 @@ impl From<InvalidStep> for StepError {
     }
 }
 
-/// What a step's closure may fail with: any error.
+/// What a step's closure may fail with: any error, `anyhow::Error`, `eyre::Report`, a boxed error, or a text.
 ///
-/// An error of the closure is a failed attempt and is tried again; a [`StepError`] is taken as it is.
+/// An error of the closure is a failed attempt and is tried again; a [`StepError`] is taken as it is, also where it is
+/// the source of another error: with `anyhow`'s `.context(…)`, say. One that `?` alone has turned into another type counts
+/// as any error, because nobody can tell it from others: an attempt after it is tried again, whatever it said.
+///
+/// ```
+/// # use onward::{Step, StepError};
+/// # async fn charge() -> Result<u32, std::io::Error> { Ok(1) }
+/// async fn handler(step: Step) -> Result<String, StepError> {
+///     let receipt: u32 = step.run("charge", async || Ok::<_, onward::BoxError>(charge().await?)).await?;
+///     Ok(format!("receipt {receipt}"))
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a step cannot fail with `{Self}`",
-    note = "return any `std::error::Error + Send + Sync + 'static`, or wrap it: `.map_err(StepError::retry)` or `.map_err(StepError::fail)`"
+    note = "return any `std::error::Error + Send + Sync + 'static`, `anyhow::Error`, or wrap it: `.map_err(StepError::retry)` or `.map_err(StepError::fail)`"
 )]
 pub trait IntoStepError {
     /// The error as the step's.
     fn into_step_error(self) -> StepError;
 }
 
-impl<E: StdError + Send + Sync + 'static> IntoStepError for E {
+impl<E: Into<BoxError>> IntoStepError for E {
     fn into_step_error(self) -> StepError {
-        let boxed: BoxError = Box::new(self);
-        match boxed.downcast::<StepError>() {
-            Ok(error) => *error,
-            Err(error) => StepError::retry(error),
+        let boxed: BoxError = self.into();
+        let error = match boxed.downcast::<StepError>() {
+            Ok(error) => return *error,
+            Err(error) => error,
+        };
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(own) = cause.downcast_ref::<StepError>() {
+                let mut own = own.clone();
+                own.0.message = chain(&*error);
+                return own;
+            }
+            source = cause.source();
         }
+        StepError::retry(error)
     }
 }

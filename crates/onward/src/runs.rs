@@ -10,9 +10,10 @@ use std::{
 use ::http::Response;
 use bytes::Bytes;
 use onward_core::{
-    EndpointId, RunId, StoreError, Timestamp,
+    EndpointId, RunId, StepKey, StoreError, Timestamp,
     journal::{Change, Entry},
     run::{Outcome, RunRecord, Status},
+    step::StepKind,
     store::{Control, RunFilter},
 };
 use onward_protocol::problem::{Code, Problem};
@@ -256,7 +257,13 @@ impl Runs<'_> {
         let shared = &self.0.0;
         let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
         let failure = record.outcome.as_ref().filter(|outcome| !outcome.error.is_empty());
-        let step = failure.and_then(|outcome| StepError::from_payload(&outcome.error).step_key());
+        let error = failure.map(|outcome| StepError::from_payload(&outcome.error));
+        // A handler that answers with a response of its own does not say which step failed it.
+        let step = if error.as_ref().is_some_and(StepError::is_response) {
+            failed_last(&shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?.journal)
+        } else {
+            error.and_then(|error| error.step_key())
+        };
         let now = shared.clock.now();
         let endpoint = shared.endpoints.goes_on_with(&record);
         let timeout = match endpoint.or_else(|| shared.endpoints.newest(record.endpoint.as_str())) {
@@ -279,6 +286,13 @@ impl Runs<'_> {
         shared.store.control(run_id, Control::Delete, shared.clock.now()).await?;
         Ok(())
     }
+}
+
+/// The step that failed for good last.
+fn failed_last(journal: &[Entry]) -> Option<StepKey> {
+    let steps = journal.iter().rev().filter(|entry| entry.kind != StepKind::Handler);
+    let mut ended = steps.filter(|entry| matches!(entry.change, Change::Failed { .. } | Change::Reset));
+    ended.next().filter(|entry| entry.change != Change::Reset).map(Entry::key)
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {

@@ -78,8 +78,9 @@ where
     };
     let (status, response, error, entries) = match ended {
         Ended::Returned((response, failure)) => {
-            let status = if failure.is_some() { Status::Failed } else { Status::Completed };
-            (status, response, failure.map(|failure| failure.0), Vec::new())
+            let failed = failure.map(|failure| failure.0).or_else(|| failed_by(context, &response));
+            let status = if failed.is_some() { Status::Failed } else { Status::Completed };
+            (status, response, failed, Vec::new())
         }
         Ended::TooLarge(error) => (Status::Failed, problem(context, Code::ResponseTooLarge), Some(error), Vec::new()),
         Ended::Refused(error) => (Status::Failed, problem(context, Code::RunFailed), Some(error), Vec::new()),
@@ -105,6 +106,19 @@ where
     };
     let ack = context.finish(entries, Then::Finish(outcome.clone()));
     Left::Outcome(Settled { outcome: Arc::new(outcome), response }, ack)
+}
+
+/// The error of a run whose handler has answered with a response that fails it.
+fn failed_by(context: &Context, response: &Response<Bytes>) -> Option<StepError> {
+    let fails = AssertUnwindSafe(|| context.endpoint.options.failed_when.fails(response));
+    let failed = catch_unwind(fails).unwrap_or_else(|_| {
+        tracing::error!(run_id = %context.run_id, "failed_when panicked: the run has failed");
+        true
+    });
+    failed.then(|| {
+        let text = format!("the handler answered with status {}", response.status().as_u16());
+        StepError::new(ErrorKind::Response, text, false)
+    })
 }
 
 /// A handler's response with its whole body, or how the run ends without one. A body takes no longer than the run may,

@@ -1,7 +1,17 @@
 //! Runs from Rust: list, look at, cancel, retry, delete; retention.
 
-use axum::{Router, routing::get};
-use onward::{RunQuery, RunStatus, Step, StepError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
+use http::Request;
+use onward::{Options, RunQuery, RunStatus, Step, StepError};
 
 use crate::support::{App, Count, run_id, text};
 
@@ -54,7 +64,7 @@ async fn who_waits_for_a_cancelled_run_is_told_so() {
 
 #[tokio::test]
 async fn a_run_that_is_cancelled_while_its_client_is_connected_answers_409() {
-    let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+    let begun = Arc::new(tokio::sync::Notify::new());
     let notify = begun.clone();
     let handler = async move |step: Step| {
         step.run("first", async || Ok::<_, StepError>(())).await?;
@@ -102,4 +112,63 @@ async fn a_failed_run_goes_on_from_the_step_that_failed_it() {
     assert!(app.onward.runs().retry(id).await.unwrap_err().is_wrong_status());
     let run = app.onward.runs().get(id).await.unwrap().unwrap();
     assert_eq!(&run.response.unwrap().body()[..], b"mended 3");
+}
+
+/// The usual error type of an axum app: whatever went wrong, it answers with a 500 of its own.
+struct AppError(onward::BoxError);
+
+impl<E: Into<onward::BoxError>> From<E> for AppError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl axum::response::IntoResponse for AppError {
+    fn into_response(self) -> axum::response::Response {
+        drop(self.0);
+        (http::StatusCode::INTERNAL_SERVER_ERROR, "{\"error\":\"internal\"}").into_response()
+    }
+}
+
+#[tokio::test]
+async fn a_500_of_the_handler_fails_its_run_with_that_response_and_retry_goes_on_from_the_step() {
+    let down = Arc::new(AtomicBool::new(true));
+    let (charged, is_down) = (Count::default(), Arc::clone(&down));
+    let counts = charged.clone();
+    let handler = async move |step: Step| -> Result<String, AppError> {
+        step.run("charge", async || Ok::<_, StepError>(counts.hit())).await?;
+        let ship = async || if is_down.load(SeqCst) { Err(StepError::fail("down")) } else { Ok(7) };
+        Ok(step.run("ship", ship).await?.to_string())
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let request = || Request::get("/").header("idempotency-key", "k").body(Body::empty()).unwrap();
+    let failed = app.send(request()).await;
+    assert_eq!((failed.status().as_u16(), text(&failed)), (500, "{\"error\":\"internal\"}"));
+    let run = app.onward.runs().list(RunQuery::new().status(RunStatus::Failed)).await.unwrap().runs.remove(0);
+    let id = run.run_id.parse().unwrap();
+    let detail = app.onward.runs().get(id).await.unwrap().unwrap();
+    assert!(detail.error.unwrap().message().contains("status 500"));
+    assert_eq!(text(&detail.response.unwrap()), "{\"error\":\"internal\"}");
+
+    down.store(false, SeqCst);
+    app.onward.runs().retry(id).await.unwrap();
+    let again = app.send(request()).await;
+    let last = app.follow(again).await;
+    assert_eq!((last.status().as_u16(), text(&last), charged.get()), (200, "7", 1));
+}
+
+#[tokio::test]
+async fn an_endpoint_says_which_responses_fail_its_runs() {
+    let handler = async |step: Step, status: String| {
+        step.run("s", async || Ok::<_, StepError>(())).await.unwrap();
+        http::StatusCode::from_bytes(status.as_bytes()).unwrap()
+    };
+    let options = Options::default().failed_when(|response| response.status() == http::StatusCode::CONFLICT);
+    let app = App::new(|onward| onward.endpoint().options(options).route("/", post(handler))).await;
+    for status in ["503", "409"] {
+        let response = app.send(Request::post("/").body(Body::from(status)).unwrap()).await;
+        assert_eq!(response.status().as_str(), status);
+    }
+    let runs = app.onward.runs().list(RunQuery::new()).await.unwrap().runs;
+    assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), ["failed", "completed"]);
 }

@@ -207,6 +207,32 @@ async fn an_output_that_is_too_large_or_does_not_survive_json_is_the_steps_error
 }
 
 #[tokio::test]
+async fn errors_of_anyhow_and_eyre_and_texts_are_a_steps_errors() {
+    use anyhow::Context as _;
+    let attempts = Count::default();
+    let counts = attempts.clone();
+    let handler = async move |step: Step| {
+        let broken = || std::io::Error::other("broken");
+        let said = [
+            step.run("anyhow", async || Err::<(), _>(anyhow::Error::from(broken()).context("charge"))).retries(0).await,
+            step.run("eyre", async || Err::<(), _>(eyre::Report::from(broken()).wrap_err("ship"))).retries(0).await,
+            step.run("text", async || Err::<(), _>("no more lamps")).retries(0).await,
+            step.run("boxed", async || Err::<(), onward::BoxError>(broken().into())).retries(0).await,
+            step.run("final", async || {
+                counts.hit();
+                Err::<(), StepError>(StepError::fail("never")).context("asked")
+            })
+            .await,
+        ];
+        said.map(|said| said.unwrap_err().message().to_owned()).join(", ")
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let outcome = app.get("/").await;
+    assert_eq!(text(&outcome), "charge: broken, ship: broken, no more lamps, broken, asked: never");
+    assert_eq!(attempts.get(), 1, "what the step's error says is heard through the context");
+}
+
+#[tokio::test]
 async fn the_outputs_of_a_run_have_a_limit_together_whatever_brings_them_and_a_replay_agrees() {
     let handler = async |step: Step| {
         let run = async |id: &'static str, bytes: usize| {
