@@ -66,6 +66,25 @@ pub enum Change {
     },
     /// An operator asked to try the step again: what was recorded of it before no longer counts.
     Reset,
+    /// The handler let go of the step: it lost a race, or its future was dropped. What was recorded of it stays, and a
+    /// replay need not ask for it again.
+    LetGo,
+    /// An execution of the handler could not go on with this journal. The run waits for another handler.
+    Blocked {
+        /// The id of the step at which it could not, with its index.
+        step: String,
+        /// The reason.
+        cause: BlockedBy,
+    },
+}
+
+/// The reason for which a handler cannot go on with a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockedBy {
+    /// It returned without asking for the step.
+    NotAsked,
+    /// The step's output is not of the type that it asks for.
+    Unreadable,
 }
 
 /// The entries to append so that a failed run can be retried from the step that failed it.
@@ -106,6 +125,7 @@ pub fn invoked(journal: &[Entry]) -> Vec<(StepKey, RunId)> {
             Change::Waiting { subject, .. } if entry.kind == StepKind::Invoke => {
                 open.extend(subject.parse().ok().map(|child: RunId| (entry.key(), child)));
             }
+            Change::LetGo => {}
             _ => drop(open.remove(&entry.key())),
         }
     }

@@ -53,6 +53,21 @@ pub struct RunDetails {
     pub run: RunInfo,
     /// Its steps, in the order in which they were first recorded.
     pub steps: Vec<StepInfo>,
+    /// Why it does not go on, where its handler cannot go on with its journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<BlockedInfo>,
+}
+
+/// Why a run does not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedInfo {
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: i64,
+    /// The id of the step at which the handler cannot go on.
+    pub step: String,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// A step of a run.

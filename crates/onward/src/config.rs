@@ -6,7 +6,7 @@ pub use self::builder::{Builder, Durability};
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use http::{HeaderName, header};
+use http::HeaderName;
 use onward_core::{BoxFuture, IntoDuration, RetryPolicy, Version};
 
 /// How a client is told that its run has become asynchronous.
@@ -71,6 +71,8 @@ pub struct Options {
     pub(crate) steps_max: usize,
     pub(crate) headers: Headers,
     pub(crate) failed_when: FailedWhen,
+    pub(crate) lenient_replay: bool,
+    pub(crate) blocked_for: Duration,
     pub(crate) version: Option<Version>,
     pub(crate) pinned: bool,
     complaints: Vec<String>,
@@ -92,6 +94,8 @@ impl Default for Options {
             steps_max: 10_000,
             headers: Headers::default(),
             failed_when: FailedWhen::default(),
+            lenient_replay: false,
+            blocked_for: Duration::from_secs(24 * 3600),
             version: None,
             pinned: false,
             complaints: Vec::new(),
@@ -130,18 +134,31 @@ impl fmt::Debug for FailedWhen {
 #[derive(Clone, Debug)]
 pub(crate) struct Headers {
     dropped: BTreeSet<String>,
+    /// Those of the dropped that were named by the user.
+    unneeded: BTreeSet<String>,
 }
+
+/// What is not kept by itself: credentials.
+const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 impl Default for Headers {
     fn default() -> Self {
-        let secret = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
-        Self { dropped: secret.iter().map(|name| name.as_str().to_owned()).collect() }
+        let dropped = CREDENTIALS.iter().map(|name| (*name).to_owned()).collect();
+        Self { dropped, unneeded: BTreeSet::new() }
     }
 }
 
 impl Headers {
     pub(crate) fn keeps(&self, name: &HeaderName) -> bool {
         !self.dropped.contains(name.as_str())
+    }
+
+    /// The headers that a request has, that are not kept, and of which nobody has said that they are not needed.
+    pub(crate) fn lacks(&self, headers: &http::HeaderMap) -> Vec<&'static str> {
+        let lacks = |name: &&'static str| {
+            headers.contains_key(*name) && self.dropped.contains(*name) && !self.unneeded.contains(*name)
+        };
+        CREDENTIALS.into_iter().filter(lacks).collect()
     }
 }
 
@@ -280,12 +297,43 @@ impl Options {
         self
     }
 
-    /// Does not keep a request header: replays of the handler don't see it.
+    /// Does not keep a request header: replays of the handler don't see it, and need not. For `authorization`, `cookie` and
+    /// `proxy-authorization`, which are not kept by themselves, it says so: otherwise the log warns once for each endpoint
+    /// whose requests have one.
     pub fn drop_header(mut self, name: &str) -> Self {
         match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) => drop(self.headers.dropped.insert(name.as_str().to_owned())),
+            Ok(name) => {
+                self.headers.dropped.insert(name.as_str().to_owned());
+                self.headers.unneeded.insert(name.as_str().to_owned());
+            }
             Err(_) => self.complaints.push(format!("{name:?} is not a header name")),
         }
+        self
+    }
+
+    /// How long a run may be blocked before it fails. Default 24 h; zero fails it at once.
+    ///
+    /// A handler that is called again must ask for each step that its journal has before it returns. Where it does not (a
+    /// deploy or a flag sends it another way, an extractor misses a header that is not kept), its response is not the
+    /// outcome: the run is blocked, the log says at which step, and the handler is called again after 1 s, and later and
+    /// later up to 5 min, so that a deploy that is mended or rolled back loses nothing. The same where a step's output
+    /// cannot be read as the type that the handler asks for. After this time, or its timeout, the run fails; `retry` then
+    /// begins anew. A step that was removed on purpose is [`Step::retired`](crate::Step::retired).
+    ///
+    /// Steps that lost a race need not be asked for again.
+    pub fn blocked_for(mut self, time: impl IntoDuration) -> Self {
+        match time.into_duration() {
+            Ok(time) => self.blocked_for = time,
+            Err(error) => self.complaints.push(format!("blocked_for: {error}")),
+        }
+        self
+    }
+
+    /// Takes the response of a handler that is called again for the outcome, whatever steps its journal has that it did not
+    /// ask for, and gives it a kept output that it cannot read as the step's error. A handler that returns early then ends
+    /// its run with steps undone.
+    pub fn lenient_replay(mut self) -> Self {
+        self.lenient_replay = true;
         self
     }
 
@@ -300,7 +348,10 @@ impl Options {
     /// let options = Options::default().failed_when(|response| response.status().as_u16() == 500);
     /// # drop(options);
     /// ```
-    pub fn failed_when(mut self, fails: impl Fn(&http::Response<bytes::Bytes>) -> bool + Send + Sync + 'static) -> Self {
+    pub fn failed_when(
+        mut self,
+        fails: impl Fn(&http::Response<bytes::Bytes>) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.failed_when = FailedWhen(Arc::new(fails));
         self
     }

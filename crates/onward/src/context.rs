@@ -1,8 +1,10 @@
 //! One execution of a handler as its steps see it: the run's machine, and the checkpoints under way.
 
+pub(crate) mod blocked;
 mod deliver;
 mod drive;
 mod driver;
+mod locked;
 mod room;
 pub(crate) mod stream;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -34,7 +36,7 @@ use onward_scheduler::{AttachGuard, Attached, Hung};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::{driver::Driver, stream::StreamState};
+use self::{blocked::Missing, driver::Driver, stream::StreamState};
 use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
@@ -74,6 +76,8 @@ struct State {
     lease: Option<Lease>,
     attached: Option<AttachGuard>,
     wakers: BTreeMap<StepKey, Waker>,
+    /// Whom to wake when the lock is let go of.
+    woken: Vec<Waker>,
     driver: Driver,
     acks: VecDeque<Written>,
     stream: StreamState,
@@ -91,9 +95,36 @@ struct State {
     running: usize,
     asynchronous: bool,
     nudged: bool,
-    /// The handler has returned: it takes no more steps.
-    closed: bool,
+    /// Steps of the journal that the handler has let go of: the next checkpoint says so.
+    let_go: BTreeSet<StepKey>,
+    /// The handler takes no more steps, because it has returned, or because this execution of it is over.
+    closed: Option<Closed>,
     halted: Option<Halt>,
+}
+
+/// Why an execution takes no more steps. Only a task of its own can still ask for one then, or end one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The handler has returned.
+    Returned,
+    /// The run is suspended, or others have it: its handler is called again.
+    Over,
+}
+
+impl Closed {
+    /// The error of a step that is asked for, or ends, after that.
+    fn error(self) -> StepError {
+        let text = match self {
+            Self::Returned => {
+                "the handler has returned: await every step before, also those of other tasks; a step cannot be taken in \
+                 the body of a response"
+            }
+            Self::Over => {
+                "this execution of the handler is over, and the run goes on in another: nothing of the step is recorded"
+            }
+        };
+        StepError::new(ErrorKind::Invalid, text, false)
+    }
 }
 
 /// Why an execution cannot go on.
@@ -105,6 +136,8 @@ pub(crate) enum Halt {
     LeaseExpired,
     /// The store could not write a checkpoint.
     Store(StoreError),
+    /// The handler cannot go on with the journal.
+    Blocked(Missing),
 }
 
 impl Halt {
@@ -197,7 +230,7 @@ impl Context {
 
     fn attach(self: &Arc<Self>) {
         let guard = self.shared.hub.attach(self.run_id, Arc::clone(self) as Arc<dyn Attached>);
-        self.state.lock().attached = Some(guard);
+        self.lock().attached = Some(guard);
     }
 
     /// The run as the store learns of it.
@@ -219,7 +252,7 @@ impl Context {
 
     /// The run was stored under this lease before its handler was called.
     pub(crate) fn begun(self: &Arc<Self>, lease: Lease) {
-        self.state.lock().lease = Some(lease);
+        self.lock().lease = Some(lease);
         self.attach();
     }
 }
@@ -233,25 +266,62 @@ impl Context {
 
     pub(crate) fn request_step(&self, name: &str, kind: StepKind) -> Result<Requested, StepError> {
         let steps_max = self.endpoint.options.steps_max;
-        let mut state = self.state.lock();
-        if state.closed {
-            let text = "the handler has returned: the body of its response cannot take steps";
-            return Err(StepError::new(ErrorKind::Invalid, text, false));
+        let mut state = self.lock();
+        if let Some(closed) = state.closed {
+            self.say_late(name, closed);
+            return Err(closed.error());
         }
         let requested = state.machine.request(name, kind, steps_max)?;
         state.driver.wake_if_resting();
         Ok(requested)
     }
 
-    /// The handler has returned.
+    /// The handler no longer has steps of this id.
+    pub(crate) fn retire(&self, id: &str) {
+        let mut state = self.lock();
+        state.machine.retire(id);
+        state.driver.wake_if_resting();
+    }
+
+    /// The handler has returned. Steps in other tasks that wait end with an error.
     pub(crate) fn close(&self) {
-        self.state.lock().closed = true;
+        self.lock().close(Closed::Returned);
+    }
+
+    /// The handler has returned. Whether the store knows nothing of the run, and never will.
+    pub(crate) fn close_unbegun(&self) -> bool {
+        let mut state = self.lock();
+        let unbegun = state.lease.is_none();
+        if unbegun {
+            state.close(Closed::Returned);
+        }
+        unbegun
+    }
+
+    /// Whether a step may be recorded; where it may not, that is said.
+    fn is_open(&self, state: &State, step: impl std::fmt::Display) -> bool {
+        if let Some(closed) = state.closed {
+            self.say_late(step, closed);
+        }
+        state.closed.is_none()
+    }
+
+    fn say_late(&self, step: impl std::fmt::Display, closed: Closed) {
+        let (run_id, endpoint) = (self.run_id, &self.endpoint.id);
+        match closed {
+            Closed::Returned => tracing::warn!(%run_id, %endpoint, %step,
+                "step asked for, or ended, after the handler had returned: nothing of it is recorded"),
+            Closed::Over => tracing::debug!(%run_id, %endpoint, %step, "step of an execution that is over"),
+        }
     }
 
     /// A step failed for good before it began: it fails in a replay, too, whatever has changed meanwhile.
     pub(crate) fn fail(self: &Arc<Self>, key: StepKey, error: &StepError) {
         let now = self.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
+        if !self.is_open(&state, key) {
+            return;
+        }
         if let Some(entry) = state.machine.fail(key, error.to_payload(), now, false) {
             self.submit(&mut state, now, Some(key), |checkpoint| checkpoint.entries.push(entry));
         }
@@ -259,13 +329,16 @@ impl Context {
 
     /// A closure of a step runs while the guard lives.
     pub(crate) fn running(self: &Arc<Self>) -> Running {
-        self.state.lock().running += 1;
+        self.lock().running += 1;
         Running(Arc::clone(self))
     }
 
     pub(crate) fn succeed(self: &Arc<Self>, key: StepKey, output: Payload, more: impl FnOnce(&mut Checkpoint)) {
         let now = self.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
+        if !self.is_open(&state, key) {
+            return;
+        }
         if let Err(too_large) = state.has_room(&self.endpoint.options, output.len()) {
             if let Some(entry) = state.machine.fail(key, too_large.to_payload(), now, false) {
                 state.stream.roll_back(key);
@@ -297,7 +370,10 @@ impl Context {
             retryable: error.is_retryable(),
             retry_after: error.delay(),
         };
-        let mut state = self.state.lock();
+        let mut state = self.lock();
+        if !self.is_open(&state, key) {
+            return None;
+        }
         let after = state.machine.fail_attempt(key, failed, policy, now, draw)?;
         state.stream.roll_back(key);
         let done = after.next == Next::Recorded;
@@ -316,7 +392,10 @@ impl Context {
         child: Option<NewRun>,
     ) {
         let now = self.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
+        if !self.is_open(&state, key) {
+            return;
+        }
         let waiter = waiter(&state.machine);
         if let Some(entry) = state.machine.wait(key, until, subject, now) {
             self.submit(&mut state, now, None, |checkpoint| {
@@ -330,24 +409,30 @@ impl Context {
 
     /// The outcome of a step, once it is its turn.
     pub(crate) fn poll_outcome(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<Result<Payload, Payload>> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         match state.machine.take(key) {
             Some(outcome) => {
                 state.wakers.remove(&key);
                 Poll::Ready(outcome)
             }
+            None if let Some(closed) = state.closed => Poll::Ready(Err(closed.error().to_payload())),
             None => {
                 state.wait_for(key, cx);
+                // A task of its own may have asked late for an outcome that was passed over: it is offered anew.
+                if state.machine.has_offer() {
+                    state.driver.wake_if_resting();
+                }
                 Poll::Pending
             }
         }
     }
 
-    /// The next attempt of a step, once its time has come.
-    pub(crate) fn poll_retry(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<onward_core::Attempt> {
-        let mut state = self.state.lock();
+    /// The next attempt of a step, once its time has come; `None` where the handler takes no more steps.
+    pub(crate) fn poll_retry(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<Option<onward_core::Attempt>> {
+        let mut state = self.lock();
         match state.machine.begin_retry(key) {
-            Some(attempt) => Poll::Ready(attempt),
+            _ if state.closed.is_some() => Poll::Ready(None),
+            Some(attempt) => Poll::Ready(Some(attempt)),
             None => {
                 state.wait_for(key, cx);
                 Poll::Pending
@@ -357,19 +442,25 @@ impl Context {
 
     /// The handler let go of a step.
     pub(crate) fn let_go(&self, key: StepKey) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.wakers.remove(&key);
         state.stream.let_go(key);
         // Why: a handler that panics has not decided against a step. Its replay asks for it again, and the journal
         // says that it waits.
-        if state.machine.let_go(key) && !std::thread::panicking() {
-            state.settled.insert(key);
+        let waits = state.machine.let_go(key);
+        if !std::thread::panicking() {
+            state.let_go.insert(key);
+            if waits {
+                state.settled.insert(key);
+            }
         }
     }
 
     /// The handler failed outside its steps: what it let go of as it ended waits on, for its replay.
     pub(crate) fn keep_waits(&self) {
-        self.state.lock().settled.clear();
+        let mut state = self.lock();
+        state.settled.clear();
+        state.let_go.clear();
     }
 
     /// Submits one transaction. What the run has to tell anyway goes with it.
@@ -381,6 +472,9 @@ impl Context {
         fill: impl FnOnce(&mut Checkpoint),
     ) {
         let start = state.lease.is_none();
+        if start {
+            self.warn_of_headers();
+        }
         let Some(lease) = self.lease(state) else {
             state.halted = Some(Halt::Store(StoreError::Unavailable("this node has not joined its store".into())));
             return;
@@ -390,6 +484,7 @@ impl Context {
         checkpoint.settled = state.take_settled();
         checkpoint.frames = state.take_frames();
         fill(&mut checkpoint);
+        checkpoint.entries.extend(state.take_let_go(now));
         if let Some(gate) = &mut state.gate {
             gate.push((checkpoint, key));
             return;
@@ -421,6 +516,18 @@ impl State {
         std::mem::take(&mut self.settled).into_iter().collect()
     }
 
+    /// The entries which say that the handler has let go of steps that the journal has.
+    fn take_let_go(&mut self, now: Timestamp) -> Vec<Entry> {
+        let let_go = std::mem::take(&mut self.let_go);
+        let_go.into_iter().filter_map(|key| self.machine.record_let_go(key, now)).collect()
+    }
+
+    /// No more steps are taken: who waits for one in a task of its own is told so.
+    fn close(&mut self, closed: Closed) {
+        self.closed.get_or_insert(closed);
+        self.woken.extend(std::mem::take(&mut self.wakers).into_values());
+    }
+
     fn wait_for(&mut self, key: StepKey, cx: &TaskContext<'_>) {
         match self.wakers.get_mut(&key) {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -434,26 +541,26 @@ impl State {
         if let Some(waker) = self.wakers.get(&key)
             && !driver.is_some_and(|cx| waker.will_wake(cx.waker()))
         {
-            waker.wake_by_ref();
+            self.woken.push(waker.clone());
         }
     }
 }
 
 impl Attached for Context {
     fn nudge(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.nudged = true;
         state.driver.wake();
     }
 
     fn cancel(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.halted = Some(Halt::LeaseLost);
         state.driver.wake();
     }
 
     fn hung(&self) -> Option<Hung> {
-        let state = self.state.lock();
+        let state = self.lock();
         let (rest, polls) = state.driver.resting()?;
         let waits_for = state.missed(rest, self.timeout_at)?;
         Some(Hung { lease: state.lease?, polls, waits_for })
@@ -465,6 +572,6 @@ pub(crate) struct Running(Arc<Context>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.state.lock().running -= 1;
+        self.0.lock().running -= 1;
     }
 }

@@ -7,12 +7,16 @@ mod registered;
 pub use self::builder::EndpointBuilder;
 pub(crate) use self::{carry::Carried, registered::Registered};
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use onward_core::{BoxFuture, EndpointId};
+use parking_lot::Mutex;
 
 use crate::{Error, Options, error::BoxError};
 
@@ -28,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) carried: Arc<[Carried]>,
     /// Whether a layer makes its service.
     is_layered: bool,
+    /// The headers of which the log has warned.
+    warned: Mutex<BTreeSet<&'static str>>,
     /// How a stored request reaches the handler: set when the handler has its state.
     call: OnceLock<Arc<dyn Call>>,
 }
@@ -50,6 +56,11 @@ pub(crate) trait Call: Send + Sync {
 }
 
 impl Endpoint {
+    /// Whether the log has yet to warn of a header that is not kept.
+    pub(crate) fn warns_of(&self, header: &'static str) -> bool {
+        self.warned.lock().insert(header)
+    }
+
     pub(crate) fn try_new(
         id: impl Into<Arc<str>>,
         options: Arc<Options>,
@@ -58,7 +69,7 @@ impl Endpoint {
         is_layered: bool,
     ) -> Result<Self, Error> {
         let id = EndpointId::try_new(id).map_err(|error| Error::config(error.to_string()))?;
-        Ok(Self { id, options, template, carried, is_layered, call: OnceLock::new() })
+        Ok(Self { id, options, template, carried, is_layered, warned: Mutex::default(), call: OnceLock::new() })
     }
 
     /// Whether a replay is sure to reach the service of a request that a router matched by this path. A layer around

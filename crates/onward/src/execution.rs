@@ -13,7 +13,7 @@ use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter:
 
 use crate::{
     StepError,
-    context::{Advanced, Context, Halt, Rest, Standing, stream},
+    context::{Advanced, Context, Halt, Rest, Standing, blocked::Missing, stream},
     error::{BoxError, ErrorKind, chain},
 };
 
@@ -33,6 +33,8 @@ pub(crate) enum Ended<T> {
     Refused(StepError),
     /// The handler's response is too large to keep, or its body failed.
     TooLarge(StepError),
+    /// The handler cannot go on with its journal.
+    Blocked(Missing),
     /// The run can't go on here.
     Halted(Halt),
 }
@@ -46,6 +48,7 @@ impl<T> Ended<T> {
                 let text = format!("the store cannot keep what the run wrote: {}", chain(&*why));
                 Self::Refused(StepError::new(ErrorKind::TooLarge, text, false))
             }
+            Halt::Blocked(missing) => Self::Blocked(missing),
             halt => Self::Halted(halt),
         }
     }

@@ -80,7 +80,7 @@ pub use crate::{
     error::{BoxError, Error, IntoStepError, StepError},
     events::NewEvent,
     onward::{Load, Onward},
-    runs::{RunDetail, RunPage, RunQuery, RunStatus, RunSummary, Runs, StepDetail},
+    runs::{BlockedDetail, RunDetail, RunPage, RunQuery, RunStatus, RunSummary, Runs, StepDetail},
     step::{
         Event, IntoChunk, Invoke, Run, SendEvent, SendSignal, Sleep, Step, StepContext, StreamWriter, WaitForEvent,
         WaitForSignal,

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) tasks: TaskSet,
     pub(crate) parking: Parking,
+    /// How many runs were found blocked, each cause once.
+    pub(crate) blocked: AtomicU64,
     /// Reads the bodies of requests.
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) keys: KeyRing,
@@ -192,6 +194,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
         scheduler,
         tasks,
         parking: Parking::new(builder.parking),
+        blocked: AtomicU64::new(0),
         bodies: Bodies::new(builder.bodies_bytes_max),
         keys,
         config: AppConfig {
@@ -381,6 +384,7 @@ impl Onward {
             parked: self.0.parking.parked_len(),
             executing: self.0.hub.attached_len(),
             hung: self.0.scheduler.stats().hung,
+            blocked: self.0.blocked.load(Ordering::Relaxed),
         }
     }
 
@@ -424,6 +428,9 @@ pub struct Load {
     /// Executions since the app was opened that waited for nothing that could come, and whose runs were given back.
     /// Each is a bug of this project: alert where it is not zero, and report it.
     pub hung: u64,
+    /// Runs since the app was opened with whose journal their handler could not go on: see
+    /// [`Options::blocked_for`](crate::Options::blocked_for).
+    pub blocked: u64,
 }
 
 /// Resumes runs by calling their handlers in this process.

@@ -19,6 +19,8 @@ pub(crate) struct InvalidRecord;
 /// A request as it is kept with its run: its head encoded, so that it holds on to no buffer of its connection.
 pub(crate) struct KeptRequest {
     pub(crate) method: Method,
+    /// Headers of the request that replays will lack, though nobody said that they may.
+    pub(crate) lacks: Vec<&'static str>,
     head: Bytes,
     body: Bytes,
 }
@@ -90,14 +92,19 @@ impl KeptRequest {
             carried: head.carried.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect(),
         };
         let body = if body.len() <= COPIED_MAX { Bytes::copy_from_slice(&body) } else { body };
-        Self { method: head.method.clone(), head: encode(&record, 256).into_bytes(), body }
+        Self { method: head.method.clone(), lacks: Vec::new(), head: encode(&record, 256).into_bytes(), body }
     }
 
     /// What was stored, with what it says.
     pub(crate) fn read(payload: &Payload) -> Result<(Self, RequestRecord), InvalidRecord> {
         let record = RequestRecord::decode(payload)?;
         let head = payload.bytes().slice(..payload.len() - record.body.len());
-        Ok((Self { method: record.method.clone(), head, body: record.body.clone() }, record))
+        Ok((Self { method: record.method.clone(), lacks: Vec::new(), head, body: record.body.clone() }, record))
+    }
+
+    /// The same, of a request that had these headers beside what is kept.
+    pub(crate) fn lacking(self, lacks: Vec<&'static str>) -> Self {
+        Self { lacks, ..self }
     }
 
     /// How many bytes it has.

@@ -14,12 +14,12 @@ use onward_core::{
     journal::{Change, Entry},
     run::{Outcome, RunRecord, Status},
     step::StepKind,
-    store::{Control, RunFilter},
+    store::{Control, Loaded, RunFilter},
 };
 use onward_protocol::problem::{Code, Problem};
 use serde::Serialize;
 
-use crate::{Error, Onward, StepError, record};
+use crate::{Error, Onward, StepError, context::blocked::Missing, record};
 
 /// The runs of an app: see [`Onward::runs`].
 ///
@@ -105,6 +105,20 @@ pub struct RunDetail {
     pub response: Option<Response<Bytes>>,
     /// Why it failed, where it did.
     pub error: Option<StepError>,
+    /// Why it does not go on, where its handler cannot go on with its journal.
+    pub blocked: Option<BlockedDetail>,
+}
+
+/// Why a run does not go on: see [`Options::blocked_for`](crate::Options::blocked_for).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BlockedDetail {
+    /// Since when.
+    pub since: SystemTime,
+    /// The id of the step at which the handler cannot go on.
+    pub step: String,
+    /// What is wrong.
+    pub why: String,
 }
 
 impl fmt::Debug for RunDetail {
@@ -227,6 +241,7 @@ impl Runs<'_> {
             error: outcome
                 .filter(|outcome| !outcome.error.is_empty())
                 .map(|outcome| StepError::from_payload(&outcome.error)),
+            blocked: blocked(&loaded).filter(|_| outcome.is_none()),
         }))
     }
 
@@ -315,11 +330,19 @@ fn summary(record: &RunRecord) -> RunSummary {
     }
 }
 
+/// Why a run does not go on, by the last that its journal says of its handler.
+fn blocked(loaded: &Loaded) -> Option<BlockedDetail> {
+    let last = loaded.journal.iter().rev().find(|entry| entry.kind == StepKind::Handler)?;
+    let Change::Blocked { step, cause } = &last.change else { return None };
+    let why = Missing { step: step.clone(), cause: *cause }.text();
+    Some(BlockedDetail { since: time(last.at), step: step.clone(), why })
+}
+
 /// What a journal says of each step, by its last entry.
 fn steps(journal: &[Entry]) -> Vec<StepDetail> {
     let mut places = std::collections::BTreeMap::new();
     let mut steps: Vec<StepDetail> = Vec::new();
-    for entry in journal {
+    for entry in journal.iter().filter(|entry| !matches!(entry.change, Change::Blocked { .. })) {
         let place = *places.entry(entry.key()).or_insert_with(|| {
             steps.push(StepDetail {
                 id: entry.step.to_string(),
@@ -340,6 +363,9 @@ fn steps(journal: &[Entry]) -> Vec<StepDetail> {
 }
 
 fn apply(step: &mut StepDetail, entry: &Entry) {
+    if matches!(entry.change, Change::LetGo | Change::Blocked { .. }) {
+        return; // what was recorded of the step before stays
+    }
     step.at = time(entry.at);
     step.due_at = None;
     match &entry.change {
@@ -366,5 +392,6 @@ fn apply(step: &mut StepDetail, entry: &Entry) {
             step.error = Some(StepError::from_payload(error).message().to_owned());
         }
         Change::Reset => step.status = "reset",
+        Change::LetGo | Change::Blocked { .. } => {}
     }
 }

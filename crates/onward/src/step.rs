@@ -29,13 +29,15 @@ use std::{fmt, future::poll_fn, pin::Pin, sync::Arc};
 
 use onward_core::{
     Attempt, Payload, RunId, StepKey,
+    journal::BlockedBy,
     run::machine::Next,
     step::{StepId, StepKind},
 };
 
 use crate::{
     StepError,
-    context::{Context, Halt},
+    context::{Context, Halt, blocked::Missing},
+    error::ErrorKind,
 };
 
 /// The future inside a step's builder.
@@ -80,6 +82,21 @@ impl Step {
     pub fn run_id(&self) -> RunId {
         self.context.run_id
     }
+
+    /// Says that the handler once had steps of this id and has none any more. Runs that were begun before go on without
+    /// them: otherwise a handler that returns without asking for a step of its journal is blocked (see
+    /// [`Options::blocked_for`](crate::Options::blocked_for)). Say it before the handler returns, best at its beginning.
+    ///
+    /// ```
+    /// # use onward::{Step, StepError};
+    /// async fn handler(step: Step) -> Result<String, StepError> {
+    ///     step.retired("send-fax"); // there were such steps until version 7
+    ///     step.run("send-mail", async || Ok::<_, StepError>("sent".to_owned())).await
+    /// }
+    /// ```
+    pub fn retired(&self, id: &str) {
+        self.context.retire(id);
+    }
 }
 
 /// Marks the response of a handler that failed with a step's error, so that the run counts as failed.
@@ -98,6 +115,12 @@ struct Asked {
 impl Asked {
     fn new(step: &Step, name: &str, kind: StepKind) -> Result<Self, StepError> {
         let context = Arc::clone(&step.context);
+        if let Some(outer) = context.inside_step() {
+            let text = format!(
+                "steps do not nest, and this one was asked for inside of step {outer:?}: take it before or after that one"
+            );
+            return Err(StepError::new(ErrorKind::Invalid, text, false).at_step(context.run_id, name));
+        }
         let requested = context.request_step(name, kind).map_err(|error| error.at_step(context.run_id, name))?;
         Ok(Self { context, id: requested.step, key: requested.key, next: requested.next, delivered: false })
     }
@@ -109,7 +132,7 @@ impl Asked {
     async fn attempt(&self) -> Option<Attempt> {
         let attempt = match self.next {
             Next::Attempt(attempt) => attempt,
-            Next::AttemptAt(..) => poll_fn(|cx| self.context.poll_retry(self.key, cx)).await,
+            Next::AttemptAt(..) => poll_fn(|cx| self.context.poll_retry(self.key, cx)).await?,
             Next::Waiting | Next::Recorded => return None,
         };
         if !self.context.may_execute() {
@@ -185,9 +208,24 @@ fn refused<'a, T: Send + 'a>(error: StepError) -> StepFuture<'a, T> {
 }
 
 /// Reads a journaled output.
-fn read<T: serde::de::DeserializeOwned>(asked: &Asked, output: &Payload) -> Result<T, StepError> {
+///
+/// One that is not of the handler's type blocks the run, and the future stays pending: another deploy may read it.
+async fn read<T: serde::de::DeserializeOwned>(asked: &Asked, output: &Payload) -> Result<T, StepError> {
+    match parse(asked, output) {
+        Ok(value) => Ok(value),
+        Err(error) if asked.context.endpoint.options.lenient_replay => Err(error),
+        Err(_) => {
+            let missing = Missing { step: asked.id.to_string(), cause: BlockedBy::Unreadable };
+            asked.context.halt(Halt::Blocked(missing));
+            std::future::pending().await
+        }
+    }
+}
+
+/// Reads what came from outside, as the handler's type. Its sender may have meant something else, so that is an error.
+fn parse<T: serde::de::DeserializeOwned>(asked: &Asked, output: &Payload) -> Result<T, StepError> {
     serde_json::from_slice(output.as_ref()).map_err(|error| {
         let text = format!("the kept output is not of the type that the handler asks for: {error}");
-        asked.error(StepError::new(crate::error::ErrorKind::Unserialisable, text, false))
+        asked.error(StepError::new(ErrorKind::Unserialisable, text, false))
     })
 }

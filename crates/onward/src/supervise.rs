@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     StepError,
-    context::{Context, Halt},
+    context::{Context, Halt, blocked},
     error::{BoxError, ErrorKind},
     execution::{Ended, Execution, panic_text},
     record,
@@ -62,6 +62,7 @@ where
     context.close();
     context.ungated().await;
     let ended = match ended {
+        Ended::Returned(_) if let Some(missing) = context.missing() => Ended::Blocked(missing),
         Ended::Returned(response) => {
             let failure = response.extensions().get::<Failure>().cloned();
             collect(context, response).await.map_or_else(|ended| ended, |response| Ended::Returned((response, failure)))
@@ -70,6 +71,7 @@ where
         Ended::TimedOut => Ended::TimedOut,
         Ended::Refused(why) => Ended::Refused(why),
         Ended::TooLarge(error) => Ended::TooLarge(error),
+        Ended::Blocked(missing) => Ended::Blocked(missing),
         Ended::Halted(halt) => Ended::Halted(halt),
     };
     let ended = match (ended, context.take_stream_error(None)) {
@@ -96,6 +98,15 @@ where
         Ended::TimedOut => {
             let error = StepError::new(ErrorKind::Timeout, "the run took longer than its timeout", false);
             (Status::Failed, problem(context, Code::RunTimedOut), Some(error), Vec::new())
+        }
+        Ended::Blocked(missing) => {
+            let (entries, rest) = context.block(&missing);
+            match rest {
+                blocked::Rest::Until(due_at) => return suspend_with(context, entries, due_at).await,
+                blocked::Rest::Over(error) => {
+                    (Status::Failed, problem(context, Code::NonDeterminism), Some(error), entries)
+                }
+            }
         }
         Ended::Halted(halt) => return Left::Halted(halt),
     };
@@ -269,7 +280,7 @@ pub(crate) async fn conclude(context: &Arc<Context>, left: Left) {
             }
             Err(error) => halted(context, &error),
         },
-        Left::Suspended | Left::Halted(Halt::LeaseLost) => {}
+        Left::Suspended | Left::Halted(Halt::LeaseLost | Halt::Blocked(_)) => {}
         Left::Halted(Halt::LeaseExpired) => {
             tracing::warn!(run_id = %context.run_id, "execution ended: the node's lease has run out");
             // The lease may be renewed all the same, and then nobody else would look at the run.

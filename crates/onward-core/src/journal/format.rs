@@ -4,12 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attempt, Payload, Seq, Timestamp,
-    journal::{Change, Entry},
+    journal::{BlockedBy, Change, Entry},
     step::{StepId, StepKind},
 };
 
-/// The version that is written. Older ones stay readable.
-const VERSION: u8 = 1;
+/// The newest version. Older ones stay readable.
+const VERSION: u8 = 2;
+
+/// The version in which a change is written: the oldest that has it, so that older releases beside this one can read what
+/// they know.
+const fn version(change: &Change) -> u8 {
+    match change {
+        Change::LetGo | Change::Blocked { .. } => 2,
+        _ => 1,
+    }
+}
 
 /// A stored entry that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,17 +32,17 @@ pub enum InvalidEntry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RecordV1<'a> {
+struct Record<'a> {
     at: i64,
     name: &'a str,
     index: u32,
     kind: u8,
     #[serde(borrow)]
-    change: ChangeV1<'a>,
+    change: ChangeRecord<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-enum ChangeV1<'a> {
+enum ChangeRecord<'a> {
     AttemptFailed {
         attempt: u32,
         #[serde(borrow)]
@@ -53,6 +62,19 @@ enum ChangeV1<'a> {
         error: Raw<'a>,
     },
     Reset,
+    /// From version 2 on.
+    LetGo,
+    /// From version 2 on.
+    Blocked {
+        step: &'a str,
+        cause: CauseRecord,
+    },
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum CauseRecord {
+    NotAsked,
+    Unreadable,
 }
 
 /// Bytes that are copied as a whole: serde takes a plain slice for a sequence, a byte at a time.
@@ -74,17 +96,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 /// The stored bytes of an entry. Its place is not among them: that is the row's key.
 pub fn encode(entry: &Entry) -> Vec<u8> {
     let change = match &entry.change {
-        Change::AttemptFailed { attempt, error, retry_at } => {
-            ChangeV1::AttemptFailed { attempt: attempt.0, error: Raw(error.as_ref()), retry_at: retry_at.as_micros() }
-        }
-        Change::Waiting { until, subject } => ChangeV1::Waiting { until: until.map(Timestamp::as_micros), subject },
+        Change::AttemptFailed { attempt, error, retry_at } => ChangeRecord::AttemptFailed {
+            attempt: attempt.0,
+            error: Raw(error.as_ref()),
+            retry_at: retry_at.as_micros(),
+        },
+        Change::Waiting { until, subject } => ChangeRecord::Waiting { until: until.map(Timestamp::as_micros), subject },
         Change::Succeeded { attempt, output } => {
-            ChangeV1::Succeeded { attempt: attempt.0, output: Raw(output.as_ref()) }
+            ChangeRecord::Succeeded { attempt: attempt.0, output: Raw(output.as_ref()) }
         }
-        Change::Failed { attempt, error } => ChangeV1::Failed { attempt: attempt.0, error: Raw(error.as_ref()) },
-        Change::Reset => ChangeV1::Reset,
+        Change::Failed { attempt, error } => ChangeRecord::Failed { attempt: attempt.0, error: Raw(error.as_ref()) },
+        Change::Reset => ChangeRecord::Reset,
+        Change::LetGo => ChangeRecord::LetGo,
+        Change::Blocked { step, cause } => {
+            let cause = match cause {
+                BlockedBy::NotAsked => CauseRecord::NotAsked,
+                BlockedBy::Unreadable => CauseRecord::Unreadable,
+            };
+            ChangeRecord::Blocked { step, cause }
+        }
     };
-    let record = RecordV1 {
+    let record = Record {
         at: entry.at.as_micros(),
         name: entry.step.name(),
         index: entry.step.index(),
@@ -95,35 +127,44 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
         Change::AttemptFailed { error, .. } | Change::Failed { error, .. } => error.len(),
         Change::Succeeded { output, .. } => output.len(),
         Change::Waiting { subject, .. } => subject.len(),
-        Change::Reset => 0,
+        Change::Blocked { step, .. } => step.len(),
+        Change::Reset | Change::LetGo => 0,
     };
     let mut start = Vec::with_capacity(entry.step.name().len() + len + 48);
-    start.push(VERSION);
+    start.push(version(&entry.change));
     postcard::to_extend(&record, start).expect("a record of slices and numbers always encodes")
 }
 
 /// Reads an entry back.
 pub fn decode(seq: Seq, bytes: &[u8]) -> Result<Entry, InvalidEntry> {
     let (&version, rest) = bytes.split_first().ok_or(InvalidEntry::Damaged)?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(InvalidEntry::Newer(version));
     }
-    let record: RecordV1<'_> = postcard::from_bytes(rest).map_err(|_| InvalidEntry::Damaged)?;
+    let record: Record<'_> = postcard::from_bytes(rest).map_err(|_| InvalidEntry::Damaged)?;
     let payload = |Raw(bytes): Raw<'_>| Payload::from(bytes.to_vec());
     let change = match record.change {
-        ChangeV1::AttemptFailed { attempt, error, retry_at } => Change::AttemptFailed {
+        ChangeRecord::AttemptFailed { attempt, error, retry_at } => Change::AttemptFailed {
             attempt: Attempt(attempt),
             error: payload(error),
             retry_at: Timestamp::from_micros(retry_at),
         },
-        ChangeV1::Waiting { until, subject } => {
+        ChangeRecord::Waiting { until, subject } => {
             Change::Waiting { until: until.map(Timestamp::from_micros), subject: subject.to_owned() }
         }
-        ChangeV1::Succeeded { attempt, output } => {
+        ChangeRecord::Succeeded { attempt, output } => {
             Change::Succeeded { attempt: Attempt(attempt), output: payload(output) }
         }
-        ChangeV1::Failed { attempt, error } => Change::Failed { attempt: Attempt(attempt), error: payload(error) },
-        ChangeV1::Reset => Change::Reset,
+        ChangeRecord::Failed { attempt, error } => Change::Failed { attempt: Attempt(attempt), error: payload(error) },
+        ChangeRecord::Reset => Change::Reset,
+        ChangeRecord::LetGo => Change::LetGo,
+        ChangeRecord::Blocked { step, cause } => {
+            let cause = match cause {
+                CauseRecord::NotAsked => BlockedBy::NotAsked,
+                CauseRecord::Unreadable => BlockedBy::Unreadable,
+            };
+            Change::Blocked { step: step.to_owned(), cause }
+        }
     };
     Ok(Entry {
         seq,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Attempt, Draw, InvalidId, Payload, RetryPolicy, Seq, StepKey, Timestamp,
-    journal::{Change, Entry},
+    journal::{BlockedBy, Change, Entry},
     step::{StepId, StepKind},
 };
 
@@ -41,6 +41,20 @@ pub struct Machine {
     offered: Option<(StepKey, u8)>,
     /// How many bytes the outcomes of its steps have.
     outcome_bytes: usize,
+    /// The ids of steps that the handler no longer has, on purpose.
+    retired: BTreeSet<String>,
+    blocked: Option<Blocked>,
+}
+
+/// A run with whose journal its handler could not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Since when.
+    pub since: Timestamp,
+    /// The id of the step at which it could not, with its index.
+    pub step: String,
+    /// The reason.
+    pub cause: BlockedBy,
 }
 
 /// How often this execution of the handler has used an id, and for what.
@@ -59,6 +73,10 @@ struct Step {
     requested: bool,
     /// Whether the handler has let go of it: it lost a race.
     dropped: bool,
+    /// The place of its first entry, where the journal had one when the execution began.
+    replayed: Option<Seq>,
+    /// Whether the journal says that the handler has let go of it.
+    let_go: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -200,6 +218,8 @@ impl Machine {
                 state: State::Ready { attempt: Attempt::FIRST },
                 requested: false,
                 dropped: false,
+                replayed: None,
+                let_go: false,
             })
         });
         entry.requested = true;
@@ -211,6 +231,29 @@ impl Machine {
         };
         self.activate(key);
         Ok(Requested { step, key, next })
+    }
+
+    /// The handler no longer has steps of this id, on purpose: a replay need not ask for them.
+    pub fn retire(&mut self, name: &str) {
+        self.retired.insert(name.to_owned());
+    }
+
+    /// The first step of the journal, as it was when the execution began, that the handler should have asked for and has
+    /// not. At its return there is none: otherwise the handler has gone another way than the one that the journal tells.
+    ///
+    /// A step that it let go of need not be asked for, and neither need one that is [retired](Machine::retire) or that is
+    /// to begin anew.
+    pub fn unasked(&self) -> Option<&StepId> {
+        let missing = self.steps.values().filter_map(|step| {
+            let place = step.replayed?;
+            let counts = !matches!(step.state, State::Ready { .. });
+            (counts && !step.requested && !step.let_go && !self.is_retired(step)).then_some((place, &step.id))
+        });
+        missing.min_by_key(|(place, _)| *place).map(|(_, id)| id)
+    }
+
+    fn is_retired(&self, step: &Step) -> bool {
+        !self.retired.is_empty() && self.retired.contains(step.id.name())
     }
 
     /// The handler lets go of a step: it lost a race. Gives whether a registered wait of its ends with it.
@@ -229,6 +272,32 @@ impl Machine {
 // ===== impl Machine: what happened =====
 
 impl Machine {
+    /// Records that the handler has let go of a step, where the journal has entries of it and does not say so yet.
+    pub fn record_let_go(&mut self, key: StepKey, now: Timestamp) -> Option<Entry> {
+        let step = self.steps.get_mut(&key)?;
+        if step.let_go || matches!(step.state, State::Ready { .. }) {
+            return None;
+        }
+        step.let_go = true;
+        Some(self.entry(key, now, Change::LetGo))
+    }
+
+    /// The handler cannot go on with the journal. Gives since when it cannot, for this reason, and what to append where the
+    /// journal does not say so yet.
+    pub fn block(&mut self, step: String, cause: BlockedBy, now: Timestamp) -> (Timestamp, Option<Entry>) {
+        if let Some(blocked) = self.blocked.as_ref().filter(|blocked| blocked.step == step && blocked.cause == cause) {
+            return (blocked.since, None);
+        }
+        self.blocked = Some(Blocked { since: now, step: step.clone(), cause });
+        let entry = self.handler_entry(now, Change::Blocked { step, cause });
+        (now, Some(entry))
+    }
+
+    /// Whether the run is blocked, as far as its journal tells.
+    pub const fn blocked(&self) -> Option<&Blocked> {
+        self.blocked.as_ref()
+    }
+
     /// The step begins to wait. `None` where it is done, or where the handler has let go of it.
     pub fn wait(&mut self, key: StepKey, until: Option<Timestamp>, subject: String, now: Timestamp) -> Option<Entry> {
         let step = self.steps.get_mut(&key).filter(|step| step.is_open())?;
@@ -296,9 +365,12 @@ impl Machine {
             Some(retry_at) => Change::AttemptFailed { attempt, error, retry_at },
             None => Change::Failed { attempt, error },
         };
+        (self.handler_entry(now, change), retry_at)
+    }
+
+    fn handler_entry(&mut self, now: Timestamp, change: Change) -> Entry {
         let step = StepId::try_new(HANDLER_STEP, 0).expect("the constant is an id");
-        let entry = Entry { seq: self.take_seq(), at: now, step, kind: StepKind::Handler, change };
-        (entry, retry_at)
+        Entry { seq: self.take_seq(), at: now, step, kind: StepKind::Handler, change }
     }
 
     /// Returns the attempt that may start, once [`Machine::retries_due`] has found that its time has come.
@@ -379,6 +451,11 @@ impl Machine {
     /// The kind of a step, if it is known.
     pub fn kind(&self, key: StepKey) -> Option<StepKind> {
         self.steps.get(&key).map(|step| step.kind)
+    }
+
+    /// The id of a step, if it is known.
+    pub fn id(&self, key: StepKey) -> Option<&StepId> {
+        self.steps.get(&key).map(|step| &step.id)
     }
 
     /// How many steps the run has.

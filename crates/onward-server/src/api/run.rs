@@ -145,6 +145,7 @@ fn steps(journal: &[Entry]) -> Vec<Value> {
             Change::Succeeded { attempt, .. } => ("succeeded", Some(attempt.0), None),
             Change::Failed { attempt, .. } => ("failed", Some(attempt.0), None),
             Change::Reset => ("reset", None, None),
+            Change::LetGo | Change::Blocked { .. } => continue, // the library alone records these
         };
         step["status"] = status.into();
         step["at"] = rfc3339(entry.at).into();

@@ -235,6 +235,7 @@ impl Live {
                 Change::Waiting { .. } if entry.kind == StepKind::Run => ("is planned", None),
                 Change::Waiting { .. } => ("waits", None),
                 Change::Reset => ("is reset", None),
+                Change::LetGo | Change::Blocked { .. } => continue, // the library alone records these
             };
             if matches!(entry.change, Change::Succeeded { .. } | Change::Failed { .. }) {
                 self.shared.metrics.step_finished(entry.kind.as_str(), what);

@@ -59,6 +59,9 @@ impl Plan {
     }
 
     fn fold_handler(&mut self, entry: &Entry) {
+        if matches!(entry.change, Change::LetGo | Change::Blocked { .. }) {
+            return; // the library alone records these, where it executes the handler
+        }
         self.in_first_request = false;
         self.discovery = match entry.change {
             Change::AttemptFailed { attempt, retry_at, .. } => {
@@ -80,6 +83,9 @@ impl Plan {
     }
 
     fn fold(&mut self, entry: &Entry, first: Seq) {
+        if matches!(entry.change, Change::LetGo | Change::Blocked { .. }) {
+            return;
+        }
         let key = entry.key();
         match (&entry.change, self.steps.get(&key).map(|step| &step.state)) {
             (Change::AttemptFailed { attempt: failed, .. }, Some(State::Planned { attempt, .. })) => {
@@ -117,7 +123,7 @@ impl Plan {
                 self.discovery = Discovery { wanted: false, ..Discovery::FRESH };
                 State::waiting(entry.kind, entry.at, *until, subject.clone())
             }
-            Change::Reset => {
+            Change::Reset | Change::LetGo | Change::Blocked { .. } => {
                 self.in_first_request = false;
                 self.discovery = Discovery::FRESH;
                 self.done.retain(|_, done| *done != key);

@@ -67,6 +67,7 @@ fn done_twice(journal: &[Entry]) -> impl Iterator<Item = String> {
             done.remove(&entry.key());
             None
         }
+        Change::LetGo => None,
         Change::Succeeded { .. } => (!done.insert(entry.key())).then(|| format!("{:?}", entry.step)),
         _ => done.contains(&entry.key()).then(|| format!("{:?}", entry.step)),
     })

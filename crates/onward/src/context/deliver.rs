@@ -15,7 +15,7 @@ impl Context {
             return false;
         }
         let now = self.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let derivable = state.machine.waiting_len() <= 1;
         let mut progress = false;
         for delivery in deliveries {
@@ -49,12 +49,12 @@ impl Context {
 
     /// All that came before this time has been read.
     pub(crate) fn fetched(&self, at: Timestamp) {
-        self.state.lock().fetched_at = at;
+        self.lock().fetched_at = at;
     }
 
     /// Whether a wait is past its time and goes on only when deliveries have been read.
     pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
-        self.state.lock().machine.next_wake().is_some_and(|at| at <= now)
+        self.lock().machine.next_wake().is_some_and(|at| at <= now)
     }
 
     /// Ends a wait whose time has come.

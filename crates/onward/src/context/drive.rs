@@ -1,33 +1,28 @@
 //! What the driver of an execution asks of its context: what has become durable, what is due, how it stands, its end.
 
 use super::{
-    Ack, Advanced, Arc, Checkpoint, Checkpointed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll, Rest, RunId,
-    Standing, State, StepError, StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
+    Ack, Advanced, Arc, Checkpoint, Checkpointed, Closed, Context, Draw, Entry, Halt, Lease, Offer, Outcome, Poll,
+    Rest, RunId, Standing, State, StepError, StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
 };
 use crate::onward::Shared;
 
 impl Context {
-    /// Whether the store knows the run.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.state.lock().lease.is_some()
-    }
-
     /// Remembers whom to wake when the run is cancelled, and tells why the execution cannot go on, if it cannot.
     pub(crate) fn poll_halted(&self, cx: &TaskContext<'_>) -> Poll<Halt> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.driver.register(cx);
         state.halted.take().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Why the execution cannot go on, if it cannot.
     pub(crate) fn halted(&self) -> Option<Halt> {
-        self.state.lock().halted.take()
+        self.lock().halted.take()
     }
 
     /// Looks which checkpoints have become durable. Whether any has.
     pub(crate) fn poll_acks(&self, cx: &mut TaskContext<'_>) -> bool {
         let (mut woken, mut written) = (Vec::new(), Vec::new());
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let mut progress = false;
         while let Some(under_way) = state.acks.front_mut() {
             under_way.is_polled = true;
@@ -57,7 +52,7 @@ impl Context {
 
     /// The execution cannot go on.
     pub(crate) fn halt(&self, halt: Halt) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.halted = Some(halt);
         state.driver.wake();
     }
@@ -71,21 +66,22 @@ impl Context {
         if !scheduler.is_shared() {
             return true; // nobody else can have the run
         }
-        let node = self.state.lock().lease.map(|lease| lease.node);
+        let node = self.lock().lease.map(|lease| lease.node);
         node.or_else(|| scheduler.node()).is_some_and(|node| scheduler.holds_lease(node))
     }
 
     /// The lease under which the run is written, if the store knows the run.
     pub(crate) fn lease_held(&self) -> Option<Lease> {
-        self.state.lock().lease
+        self.lock().lease
     }
 
     /// Lets go of the places where the process can reach this execution.
     pub(crate) fn detach(&self) {
         let (attached, acks) = {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.driver.forget();
             state.stream.end();
+            state.close(Closed::Over);
             (state.attached.take(), std::mem::take(&mut state.acks))
         };
         drop(attached);
@@ -100,15 +96,16 @@ impl Context {
         }
     }
 
-    /// Lets what comes after an entry that the handler no longer asks for through.
+    /// Lets what comes after entries that the handler no longer asks for through.
     pub(crate) fn skip(&self) {
-        tracing::warn!(run_id = %self.run_id, "the journal has a step that the handler did not ask for again");
-        self.state.lock().machine.skip();
+        let Some((first, count)) = self.lock().machine.skip() else { return };
+        tracing::warn!(run_id = %self.run_id, endpoint = %self.endpoint.id, %first, count,
+            "the journal has steps that the handler did not ask for again, or not in this order");
     }
 
     /// A poll of the execution begins.
     pub(crate) fn begin_poll(&self) {
-        self.state.lock().driver.begin_poll();
+        self.lock().driver.begin_poll();
     }
 
     /// Does what time brings by `now`, offers the next completed step to the handler, and tells how the execution then
@@ -117,7 +114,7 @@ impl Context {
     /// One lock and one reading of the clock serve all three, because two readings may disagree: a deadline that the first
     /// finds in the future would be past by the second, and neither would wake the run.
     pub(crate) fn advance(self: &Arc<Self>, now: Timestamp, cx: &TaskContext<'_>) -> Advanced {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.driver.register(cx);
         let fired = self.fire(&mut state, now, cx);
         let offer = state.machine.offer();
@@ -162,7 +159,7 @@ impl Context {
     /// The handler is pending, and the driver rests. The execution is polled again if something came that the driver has
     /// not seen.
     pub(crate) fn rest(&self, rest: Rest) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.driver.rest(rest);
         if state.missed(rest, self.timeout_at).is_some() {
             state.driver.wake_if_resting();
@@ -171,14 +168,14 @@ impl Context {
 
     /// Whether deliveries may have come since the last look.
     pub(crate) fn take_nudge(&self) -> bool {
-        std::mem::take(&mut self.state.lock().nudged)
+        std::mem::take(&mut self.lock().nudged)
     }
 
     /// Waits until no transaction keeps checkpoints back. A last checkpoint must come after what it commits.
     pub(crate) async fn ungated(&self) {
         loop {
             let opened = self.ungated.notified();
-            if self.state.lock().gate.is_none() {
+            if self.lock().gate.is_none() {
                 return;
             }
             opened.await;
@@ -188,7 +185,7 @@ impl Context {
     /// Ends the execution with a last checkpoint; the future is its acknowledgement.
     pub(crate) fn finish(self: &Arc<Self>, entries: Vec<Entry>, then: Then) -> Ack {
         let now = self.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let start = state.lease.is_none();
         let Some(lease) = self.lease(&mut state) else {
             return Box::pin(async { Err(StoreError::Unavailable("this node has not joined its store".into())) });
@@ -201,6 +198,9 @@ impl Context {
         checkpoint.settled = state.take_settled();
         checkpoint.frames = state.take_frames();
         checkpoint.entries = entries;
+        if !matches!(then, Then::Finish(_)) {
+            checkpoint.entries.extend(state.take_let_go(now));
+        }
         checkpoint.then = then;
         if checkpoint.frames.is_empty() && state.acks.iter().all(|written| written.frames.is_empty()) {
             return self.shared.store.checkpoint(checkpoint);
@@ -214,21 +214,21 @@ impl Context {
     pub(crate) fn fail_handler(&self, error: &StepError) -> (Entry, Option<Timestamp>) {
         let policy = self.endpoint.options.retry;
         let draw = Draw(rand::random());
-        self.state.lock().machine.fail_handler(error.to_payload(), &policy, self.now(), draw)
+        self.lock().machine.fail_handler(error.to_payload(), &policy, self.now(), draw)
     }
 
     /// Whether everyone who waits must find the outcome stored before anyone gets it.
     pub(crate) fn is_asynchronous(&self) -> bool {
-        self.state.lock().asynchronous
+        self.lock().asynchronous
     }
 
     pub(crate) fn set_asynchronous(&self) {
-        self.state.lock().asynchronous = true;
+        self.lock().asynchronous = true;
     }
 
     /// Whether a step's closure is running or a checkpoint is under way: dropping the handler now would waste work.
     pub(crate) fn has_work(&self) -> bool {
-        let state = self.state.lock();
+        let state = self.lock();
         state.lease.is_some() || state.running > 0 || !state.acks.is_empty()
     }
 
@@ -246,11 +246,14 @@ impl State {
         if self.halted.is_some() {
             return Some("to be told that it was ended");
         }
-        if self.closed || self.running > 0 || self.gate.is_some() || rest.reads || rest.stalls {
+        if self.closed.is_some() || self.running > 0 || self.gate.is_some() || rest.reads || rest.stalls {
             return None;
         }
         if let Some(first) = self.acks.front() {
             return (!first.is_polled).then_some("a checkpoint that nobody polls");
+        }
+        if self.machine.has_offer() {
+            return Some("an outcome that nobody is offered");
         }
         if self.nudged {
             return Some("deliveries that nobody reads");

@@ -8,6 +8,8 @@ use onward_core::Timestamp;
 #[derive(Default)]
 pub(super) struct Driver {
     waker: Option<Waker>,
+    /// Whether the task is to be woken when the lock is let go of.
+    is_woken: bool,
     phase: Phase,
     /// How often the execution has been polled.
     polls: u64,
@@ -65,9 +67,7 @@ impl Driver {
             Phase::Polled | Phase::PolledAndWoken => Phase::PolledAndWoken,
             Phase::Woken | Phase::Rests(_) => Phase::Woken,
         };
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
+        self.is_woken = true;
     }
 
     /// Has the execution polled, unless it is being polled.
@@ -75,6 +75,11 @@ impl Driver {
         if matches!(self.phase, Phase::Rests(_)) {
             self.wake();
         }
+    }
+
+    /// The task to wake.
+    pub(super) fn take_woken(&mut self) -> Option<Waker> {
+        std::mem::take(&mut self.is_woken).then(|| self.waker.clone()).flatten()
     }
 
     /// No task polls the execution any more.

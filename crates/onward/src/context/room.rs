@@ -32,19 +32,19 @@ impl Room {
 impl Context {
     /// The room for one more output. Steps that run at the same time each see all of it.
     pub(crate) fn room(&self) -> Room {
-        self.state.lock().room(&self.endpoint.options)
+        self.lock().room(&self.endpoint.options)
     }
 }
 
 impl Context {
     /// How many bytes the run keeps in memory while it waits, apart from what its handler's future has.
     pub(crate) fn bytes_kept(&self) -> usize {
-        self.request.len() + self.state.lock().machine.outcome_bytes()
+        self.request.len() + self.lock().machine.outcome_bytes()
     }
 
     /// The run is parked, and counts among those: its body no longer counts among the bodies of requests under way.
     pub(crate) fn is_parked(&self) {
-        drop(self.state.lock().share.take());
+        drop(self.lock().share.take());
     }
 }
 

@@ -6,7 +6,8 @@
 use std::{cell::RefCell, collections::BTreeMap, task::Waker};
 
 use onward_core::{
-    StepKey, Timestamp,
+    RunId, StepKey, Timestamp,
+    step::StepId,
     stream::{FRAMES_MAX, Frame, FrameKind, Place, Tail},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct StreamState {
     /// Why a step, or the handler, cannot be said to have streamed what it meant to.
     failed: BTreeMap<Option<StepKey>, StepError>,
     waiting: Vec<Waker>,
+    /// Whom to wake when the lock is let go of.
+    woken: Vec<Waker>,
 }
 
 impl StreamState {
@@ -124,13 +127,17 @@ impl StreamState {
         let Some(last) = frames.last() else { return };
         self.writing -= 1;
         self.durable = self.durable.max(last.place);
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.woken.append(&mut self.waiting);
     }
 
     /// Nothing is streamed any more; who waits for it need not.
     pub(super) fn end(&mut self) {
         self.ended = true;
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.woken.append(&mut self.waiting);
+    }
+
+    pub(super) fn take_woken(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.woken)
     }
 
     /// What was begun and will not be ended does not count.
@@ -168,8 +175,8 @@ impl Context {
         // Why: a handler's writer that is used inside a step streams for that step. A replay does not run the step.
         let inside = || current().filter(|(context, _)| context.run_id == self.run_id).and_then(|(_, step)| step);
         let step = step.or_else(inside);
-        let mut state = self.state.lock();
-        if state.stream.ended || state.closed && step.is_none() {
+        let mut state = self.lock();
+        if state.stream.ended || state.closed.is_some() && step.is_none() {
             return true;
         }
         let pushed = data
@@ -187,22 +194,22 @@ impl Context {
 
     /// The place of the last frame that was made.
     pub(crate) fn streamed(&self) -> Place {
-        self.state.lock().stream.tail.last()
+        self.lock().stream.tail.last()
     }
 
     /// Why a step cannot be said to have streamed what it meant to.
     pub(crate) fn take_stream_error(&self, step: Option<StepKey>) -> Option<StepError> {
-        self.state.lock().stream.failed.remove(&step)
+        self.lock().stream.failed.remove(&step)
     }
 
     /// Frames need not wait for a checkpoint from now on, and every step tells how it went.
     pub(crate) fn tell(&self) {
-        self.state.lock().stream.tell();
+        self.lock().stream.tell();
     }
 
     /// Writes the frames that wait for nothing but a checkpoint.
     pub(crate) fn write_frames(self: &Arc<Self>) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let wanted = state.stream.told || state.asynchronous;
         if wanted && state.stream.has_pending() && state.stream.writing == 0 && state.gate.is_none() {
             let now: Timestamp = self.now();
@@ -212,7 +219,7 @@ impl Context {
 
     /// Ready when there is room again for who streams more than the store keeps, or nobody is there to wait for.
     pub(crate) fn poll_room(&self, cx: &TaskContext<'_>) -> Poll<()> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let stream = &state.stream;
         if stream.ended || stream.bytes <= WAITING_BYTES_MAX / 4 && stream.pending.len() <= WAITING_MAX / 4 {
             return Poll::Ready(());
@@ -225,7 +232,7 @@ impl Context {
 
     /// Ready when all up to this frame is durable, or waits for a checkpoint because nobody reads.
     pub(crate) fn poll_durable(&self, place: Place, cx: &TaskContext<'_>) -> Poll<()> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let told = state.stream.told || state.asynchronous;
         if state.stream.ended || state.stream.durable >= place || !told {
             return Poll::Ready(());
@@ -239,6 +246,23 @@ impl Context {
         if !frames.is_empty() {
             self.shared.hub.publish(self.run_id, frames);
         }
+    }
+}
+
+impl Context {
+    /// The id of the step of this run whose closure is being polled.
+    pub(crate) fn inside_step(&self) -> Option<String> {
+        let transaction = TRANSACTION.with_borrow(|inside| {
+            inside.as_ref().filter(|(run_id, _)| *run_id == self.run_id).map(|(_, step)| step.to_string())
+        });
+        let step = || {
+            let key = CURRENT.with_borrow(|current| {
+                let (context, step) = current.as_ref()?;
+                step.filter(|_| context.run_id == self.run_id)
+            })?;
+            self.lock().machine.id(key).map(ToString::to_string)
+        };
+        transaction.or_else(step)
     }
 }
 
@@ -263,6 +287,24 @@ type Current = (Arc<Context>, Option<StepKey>);
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    static TRANSACTION: RefCell<Option<(RunId, StepId)>> = const { RefCell::new(None) };
+}
+
+/// Runs the closure of a transactional step, or polls its future: on the store's threads, and outside of any stream.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn within_transaction<T>((run_id, step): &(RunId, StepId), work: impl FnOnce() -> T) -> T {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            drop(TRANSACTION.take());
+        }
+    }
+    let _restore = Restore;
+    TRANSACTION.set(Some((*run_id, step.clone())));
+    work()
 }
 
 /// Polls something of a run: what asks meanwhile is told which run, and which step, it is in.

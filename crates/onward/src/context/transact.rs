@@ -59,7 +59,7 @@ impl Context {
         let begun = loop {
             self.ungated().await;
             let now = self.now();
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             if state.gate.is_some() {
                 continue;
             }
@@ -105,8 +105,10 @@ impl Context {
     /// Records what came of a transaction, and lets the checkpoints go that waited for it.
     fn decide(self: &Arc<Self>, deciding: &Deciding, answer: Answer) -> Option<Next> {
         let now = self.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let waiting = state.gate.take().unwrap_or_default();
+        // What is told of them comes after what waits.
+        let let_go = std::mem::take(&mut state.let_go);
         state.machine.use_reserved(deciding.seq);
         let next = match answer {
             Ok((_, output)) => {
@@ -136,6 +138,7 @@ impl Context {
                 self.send(&mut state, checkpoint, key);
             }
         }
+        state.let_go.extend(let_go);
         state.driver.wake();
         drop(state);
         self.ungated.notify_waiters();

@@ -202,7 +202,9 @@ fn keep(endpoint: &Endpoint, parts: &Parts, body: Bytes) -> Result<KeptRequest, 
     }
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let head = RequestHead { method, uri, original_uri, matched_path, headers, peer, carried: &carried };
-    Ok(KeptRequest::new(&head, body, |name| endpoint.options.headers.keeps(name)))
+    let headers = &endpoint.options.headers;
+    let kept = KeptRequest::new(&head, body, |name| headers.keeps(name));
+    Ok(kept.lacking(headers.lacks(&parts.headers)))
 }
 
 /// Makes the run known to the store before its handler is called; gives the client back, or its answer.
@@ -346,8 +348,7 @@ where
     })
     .await;
     match ended {
-        Some(Ended::Returned(response)) if !context.is_begun() => {
-            context.close();
+        Some(Ended::Returned(response)) if context.close_unbegun() => {
             client.execution = None;
             response.map(DurableBody::handler)
         }
@@ -476,7 +477,9 @@ async fn stored(context: &Arc<Context>, left: Left) -> Answer {
             (Left::Outcome(settled, Box::pin(std::future::ready(stored))), answer)
         }
         Left::Halted(Halt::Store(error)) => (Left::Halted(Halt::Store(error)), Answer::Unavailable),
-        left @ (Left::Suspended | Left::Halted(Halt::LeaseLost | Halt::LeaseExpired)) => (left, Answer::Elsewhere),
+        left @ (Left::Suspended | Left::Halted(Halt::LeaseLost | Halt::LeaseExpired | Halt::Blocked(_))) => {
+            (left, Answer::Elsewhere)
+        }
     };
     conclude(context, left).await;
     answer

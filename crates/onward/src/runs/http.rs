@@ -8,7 +8,7 @@ use onward_core::{RunId, run::Status};
 use onward_protocol::{
     location::query_pairs,
     problem::{Code, Problem, Public},
-    run::{RunDetails, RunInfo, RunList, StepInfo},
+    run::{BlockedInfo, RunDetails, RunInfo, RunList, StepInfo},
 };
 
 use super::{RunDetail, RunQuery, RunSummary, StepDetail, timestamp};
@@ -128,7 +128,12 @@ fn info(run: &RunSummary) -> RunInfo {
 }
 
 fn details(run: &RunDetail) -> RunDetails {
-    RunDetails { run: info(&run.summary), steps: run.steps.iter().map(step).collect() }
+    let blocked = run.blocked.as_ref().map(|blocked| BlockedInfo {
+        since: millis(blocked.since),
+        step: blocked.step.clone(),
+        why: blocked.why.clone(),
+    });
+    RunDetails { run: info(&run.summary), steps: run.steps.iter().map(step).collect(), blocked }
 }
 
 fn step(step: &StepDetail) -> StepInfo {

@@ -103,7 +103,7 @@ fn payload(entry: &mut Entry) -> Option<&mut Payload> {
     match &mut entry.change {
         Change::Succeeded { output, .. } => Some(output),
         Change::Failed { error, .. } | Change::AttemptFailed { error, .. } => Some(error),
-        Change::Waiting { .. } | Change::Reset => None,
+        Change::Waiting { .. } | Change::Reset | Change::LetGo | Change::Blocked { .. } => None,
     }
 }
 

@@ -14,7 +14,7 @@ use onward_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Asked, Make, Step, StepFuture, read, refused, step_future, view::view};
+use super::{Asked, Make, Step, StepFuture, parse, read, refused, step_future, view::view};
 use crate::{
     StepError,
     error::ErrorKind,
@@ -192,7 +192,7 @@ async fn wait<T: DeserializeOwned>(
         }
     }
     let output = asked.outcome().await?;
-    let stored: Option<StoredEvent<T>> = read(&asked, &output)?;
+    let stored: Option<StoredEvent<T>> = parse(&asked, &output)?;
     Ok(stored.map(|event| Event {
         id: event.id,
         name: event.name,
@@ -282,5 +282,5 @@ async fn send(mut asked: Asked, name: String, data: Result<Payload, String>) -> 
         }
     }
     let output = asked.outcome().await?;
-    read(&asked, &output)
+    read(&asked, &output).await
 }

@@ -196,7 +196,7 @@ where
         }
     }
     let output = asked.outcome().await?;
-    super::read(&asked, &output)
+    super::read(&asked, &output).await
 }
 
 pub(super) fn work_context(asked: &Asked, attempt: Attempt) -> StepContext {

@@ -9,7 +9,7 @@ use onward_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Asked, Make, Step, StepFuture, read, refused, step_future};
+use super::{Asked, Make, Step, StepFuture, parse, refused, step_future};
 use crate::{StepError, error::ErrorKind, events::checked_signal};
 
 /// A wait for a signal: see [`Step::wait_for_signal`].
@@ -122,7 +122,7 @@ async fn wait<T: DeserializeOwned>(
     }
     let output = asked.outcome().await?;
     // What came is kept in an array of one, so that a signal of `null` is not taken for a timeout.
-    let came: Option<(T,)> = read(&asked, &output)?;
+    let came: Option<(T,)> = parse(&asked, &output)?;
     Ok(came.map(|(data,)| data))
 }
 

@@ -53,7 +53,7 @@ where
         drop(running);
     }
     let output = asked.outcome().await?;
-    super::read(&asked, &output)
+    super::read(&asked, &output).await
 }
 
 /// What a closure gave, as it is kept.

@@ -5,6 +5,7 @@
 mod support;
 
 mod answers;
+mod blocked;
 mod crash;
 mod events;
 mod faults;
@@ -21,4 +22,5 @@ mod serving;
 mod steps;
 mod streaming;
 mod streaming_faults;
+mod tasks;
 mod versions;

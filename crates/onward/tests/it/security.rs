@@ -10,7 +10,7 @@ use onward::{Cors, Onward, Step, StepError};
 use onward_testing::{ManualClock, MemoryStore};
 use std::{sync::Arc, time::Duration};
 
-use crate::support::{App, location, run_id, text};
+use crate::support::{App, Log, location, run_id, text};
 
 async fn nap(step: Step) -> Result<&'static str, StepError> {
     step.run("card", async || Ok::<_, StepError>("4242424242424242".to_owned())).await?;
@@ -144,28 +144,8 @@ async fn nothing_of_what_users_wrote_is_in_the_file_of_an_app_that_encrypts() {
 
 #[tokio::test]
 async fn logs_show_no_payload_and_no_token() {
-    use tracing_subscriber::fmt::MakeWriter;
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    impl<'a> MakeWriter<'a> for Log {
-        type Writer = Self;
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
     let log = Log::default();
-    let level = tracing_subscriber::filter::LevelFilter::TRACE;
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _listens = log.listen();
     let handler = async |step: Step, body: String| {
         step.run("card", async || Ok::<_, StepError>("4242424242424242".to_owned())).await?;
         step.sleep("nap", "2h").await?;
@@ -184,7 +164,7 @@ async fn logs_show_no_payload_and_no_token() {
     assert_eq!(app.follow(first).await.status(), 500);
     assert_eq!(app.get("/panics").await.status(), 500);
     app.onward.send_event("go", &"body31337").await.unwrap();
-    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let shown = log.text();
     assert!(shown.contains("run resumes"), "the log was read: {shown}");
     for secret in ["4242", "hunter2", "body31337", &token] {
         assert!(!shown.contains(secret), "{secret} is in the log:\n{shown}");

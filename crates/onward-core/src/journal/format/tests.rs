@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{InvalidEntry, decode, encode};
 use crate::{
     Attempt, Payload, Seq, Timestamp,
-    journal::{Change, Entry},
+    journal::{BlockedBy, Change, Entry},
     step::{StepId, StepKind},
 };
 
@@ -22,6 +22,11 @@ fn change() -> impl Strategy<Value = Change> {
         (any::<u32>(), bytes()).prop_map(|(n, output)| Change::Succeeded { attempt: Attempt(n), output }),
         (any::<u32>(), bytes()).prop_map(|(n, error)| Change::Failed { attempt: Attempt(n), error }),
         Just(Change::Reset),
+        Just(Change::LetGo),
+        (".{0,40}", any::<bool>()).prop_map(|(step, unread)| {
+            let cause = if unread { BlockedBy::Unreadable } else { BlockedBy::NotAsked };
+            Change::Blocked { step, cause }
+        }),
     ]
 }
 

@@ -9,7 +9,7 @@
 //! its place in the queue, and wins against what came after it.
 
 use super::{Machine, State, Way};
-use crate::{Payload, StepKey};
+use crate::{Payload, StepKey, step::StepId};
 
 /// How often the handler is polled with a completion on offer before the next one is offered.
 ///
@@ -67,6 +67,10 @@ impl Machine {
                 return Offer::Nothing;
             }
             if !step.requested {
+                if self.is_retired(step) {
+                    self.defer(key);
+                    continue;
+                }
                 return Offer::Unrequested;
             }
             let times = match self.offered {
@@ -83,13 +87,26 @@ impl Machine {
         Offer::Nothing
     }
 
-    /// Lets what comes after a step that nobody asked for through.
-    pub fn skip(&mut self) {
-        if let Some(key) = self.front()
+    /// Lets what comes after steps that nobody asked for through. Gives the first of them, and how many there were.
+    pub fn skip(&mut self) -> Option<(StepId, usize)> {
+        let (mut first, mut count) = (None, 0);
+        while let Some(key) = self.front()
             && !self.steps[&key].requested
         {
+            first.get_or_insert(key);
+            count += 1;
             self.defer(key);
         }
+        Some((self.steps[&first?].id.clone(), count))
+    }
+
+    /// Whether a completion is to be offered. Between two polls of the handler there is none, unless a task of its own has
+    /// asked for one since.
+    pub fn has_offer(&self) -> bool {
+        self.front().is_some_and(|key| {
+            let step = &self.steps[&key];
+            step.requested && matches!(step.state, State::Done { durable: true, .. })
+        })
     }
 
     /// The first completion in the order of the journal, unless what comes before it is still being decided.
@@ -99,6 +116,8 @@ impl Machine {
     }
 
     fn defer(&mut self, key: StepKey) {
+        // When it is asked for and comes back, it is offered as often as the first time.
+        self.offered = self.offered.filter(|(offered, _)| *offered != key);
         if let Some(State::Done { seq, way, .. }) = self.steps.get_mut(&key).map(|step| &mut step.state)
             && let Way::Queued { again } = *way
         {

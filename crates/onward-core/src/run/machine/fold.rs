@@ -1,6 +1,6 @@
 //! From a journal to the state it tells.
 
-use super::{Machine, State, Step, Way, size};
+use super::{Blocked, Machine, State, Step, Way, size};
 use crate::{
     Attempt,
     journal::{Change, Entry},
@@ -14,15 +14,22 @@ impl Machine {
         for entry in journal {
             machine.next = entry.seq.next();
             if entry.kind == StepKind::Handler {
-                machine.handler_attempt = match entry.change {
-                    Change::AttemptFailed { attempt, .. } | Change::Failed { attempt, .. } => attempt.0,
-                    _ => 0,
-                };
+                machine.fold_handler(entry);
             } else {
                 machine.fold(entry);
             }
         }
         machine
+    }
+
+    fn fold_handler(&mut self, entry: &Entry) {
+        match &entry.change {
+            Change::AttemptFailed { attempt, .. } | Change::Failed { attempt, .. } => self.handler_attempt = attempt.0,
+            Change::Blocked { step, cause } => {
+                self.blocked = Some(Blocked { since: entry.at, step: step.clone(), cause: *cause });
+            }
+            _ => (self.handler_attempt, self.blocked) = (0, None),
+        }
     }
 
     fn fold(&mut self, entry: &Entry) {
@@ -34,8 +41,18 @@ impl Machine {
                 state: State::Ready { attempt: Attempt::FIRST },
                 requested: false,
                 dropped: false,
+                replayed: Some(entry.seq),
+                let_go: false,
             })
         });
+        match &entry.change {
+            Change::LetGo => {
+                step.let_go = true;
+                return;
+            }
+            Change::Blocked { .. } => return, // it is about the handler
+            _ => step.let_go = false,
+        }
         if let State::Done { seq, outcome, .. } = &step.state {
             self.queue.remove(seq);
             self.outcome_bytes -= size(outcome);
@@ -49,7 +66,7 @@ impl Machine {
             Change::Waiting { until, .. } => State::Waiting { until: *until },
             Change::Succeeded { output, .. } => done(Ok(output.clone())),
             Change::Failed { error, .. } => done(Err(error.clone())),
-            Change::Reset => State::Ready { attempt: Attempt::FIRST },
+            Change::Reset | Change::LetGo | Change::Blocked { .. } => State::Ready { attempt: Attempt::FIRST },
         };
         if let State::Done { outcome, .. } = &step.state {
             self.outcome_bytes += size(outcome);

@@ -2,7 +2,7 @@
 
 use onward_core::{Timestamp, step::StepKind};
 
-use super::{Halt, Rest, State, Written};
+use super::{Closed, Halt, Rest, State, Written};
 
 const RESTS: Rest = Rest { timer: None, reads: false, stalls: false };
 
@@ -30,8 +30,11 @@ fn a_deadline_needs_a_timer_that_is_not_later() {
 
 #[test]
 fn what_moves_the_run_on_by_itself_is_waited_for() {
-    let set: [fn(&mut State); 3] =
-        [|state| state.running = 1, |state| state.closed = true, |state| state.gate = Some(Vec::new())];
+    let set: [fn(&mut State); 3] = [
+        |state| state.running = 1,
+        |state| state.closed = Some(Closed::Returned),
+        |state| state.gate = Some(Vec::new()),
+    ];
     for set in set {
         let mut state = sleeps(50);
         set(&mut state);

@@ -1,15 +1,18 @@
 //! `step.postgres_transaction`: on PostgreSQL.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::pin, sync::Arc};
 
-use onward_core::step::StepKind;
+use onward_core::{
+    RunId,
+    step::{StepId, StepKind},
+};
 use onward_postgres::{TransactError, Transaction as PostgresTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Transaction, attempts, output};
 use crate::{
     IntoStepError, Step, StepError,
-    context::{Answer, Room, Transacting, Undone},
+    context::{Answer, Room, Transacting, Undone, stream::within_transaction},
     error::ErrorKind,
     onward::Postgres,
     step::{Asked, Make, refused, run::RunOptions},
@@ -65,10 +68,10 @@ where
         let error = StepError::new(ErrorKind::Invalid, "this transactional step needs an app on PostgreSQL", false);
         return Err(asked.error(error));
     };
-    let room = asked.context.room();
+    let (room, step) = (asked.context.room(), (asked.context.run_id, asked.id.clone()));
     let run = move |transacting| {
         let transacted: onward_core::BoxFuture<'static, Answer> =
-            Box::pin(transact(&postgres, transacting, Arc::clone(&work), room));
+            Box::pin(transact(&postgres, transacting, Arc::clone(&work), room, step.clone()));
         transacted
     };
     attempts(asked, options, run).await
@@ -80,6 +83,7 @@ fn transact<T, E, F, Fut>(
     Transacting { lease, checkpoint }: Transacting,
     work: Arc<F>,
     room: Room,
+    step: (RunId, StepId),
 ) -> impl Future<Output = Answer> + Send + use<T, E, F, Fut>
 where
     F: Fn(PostgresTransaction) -> Fut + Send + Sync + 'static,
@@ -88,7 +92,9 @@ where
     E: IntoStepError + 'static,
 {
     let done = postgres.transact(lease, move |tx| async move {
-        let output = output(work(tx).await, room)?;
+        let mut future = pin!(within_transaction(&step, || work(tx)));
+        let value = poll_fn(|cx| within_transaction(&step, || future.as_mut().poll(cx))).await;
+        let output = output(value, room)?;
         Ok::<_, StepError>((checkpoint(&output), output))
     });
     async move {

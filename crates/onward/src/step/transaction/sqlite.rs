@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use onward_core::step::StepKind;
+use onward_core::{
+    RunId,
+    step::{StepId, StepKind},
+};
 use onward_sqlite::{TransactError, rusqlite::Connection};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Transaction, attempts, output};
 use crate::{
     IntoStepError, Step, StepError,
-    context::{Answer, Room, Transacting, Undone},
+    context::{Answer, Room, Transacting, Undone, stream::within_transaction},
     error::ErrorKind,
     onward::Sqlite,
     step::{Asked, Make, refused, run::RunOptions},
@@ -62,8 +65,11 @@ where
         let error = StepError::new(ErrorKind::Invalid, "a transactional step needs an app on SQLite", false);
         return Err(asked.error(error));
     };
-    let room = asked.context.room();
-    attempts(asked, options, move |transacting| Box::pin(transact(&sqlite, transacting, Arc::clone(&work), room))).await
+    let (room, step) = (asked.context.room(), (asked.context.run_id, asked.id.clone()));
+    attempts(asked, options, move |transacting| {
+        Box::pin(transact(&sqlite, transacting, Arc::clone(&work), room, step.clone()))
+    })
+    .await
 }
 
 /// Submits it now; what the future gives is what became of it.
@@ -72,6 +78,7 @@ fn transact<T, E, F>(
     Transacting { lease, checkpoint }: Transacting,
     work: Arc<F>,
     room: Room,
+    step: (RunId, StepId),
 ) -> impl Future<Output = Answer> + Send + use<T, E, F>
 where
     F: Fn(&Connection) -> Result<T, E> + Send + Sync + 'static,
@@ -79,7 +86,7 @@ where
     E: IntoStepError + 'static,
 {
     let done = sqlite.transact(lease, move |connection| {
-        let output = output(work(connection), room)?;
+        let output = output(within_transaction(&step, || work(connection)), room)?;
         Ok::<_, StepError>((checkpoint(&output), output))
     });
     async move {

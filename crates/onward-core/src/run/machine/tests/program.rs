@@ -40,6 +40,12 @@ pub(super) enum Program {
     Sequence(Vec<Program>),
     Join(Vec<Program>),
     Race(Vec<Program>),
+    /// A race whose branches are always polled in their order.
+    Biased(Vec<Program>),
+    /// Ends with the first branch that fails, or when all have ended.
+    TryJoin(Vec<Program>),
+    /// Polls it once, lets go of it, and does something else.
+    Drop(Box<Program>),
     /// Starts the first, does the second without polling the first, then races the first against the third.
     Hold(Box<[Program; 3]>),
 }
@@ -78,6 +84,8 @@ pub(super) struct State {
     /// Attempts that run, and whether they have ended.
     running: BTreeMap<StepKey, bool>,
     sent: BTreeSet<StepKey>,
+    /// Steps that the handler has let go of, which the next entry tells, too.
+    let_go: BTreeSet<StepKey>,
     choices: VecDeque<u8>,
     /// Nothing happens but what the journal tells.
     pub(super) frozen: bool,
@@ -108,6 +116,15 @@ impl State {
     }
 
     fn submit(&mut self, entry: Entry, key: Option<StepKey>) {
+        self.write(entry, key);
+        for key in std::mem::take(&mut self.let_go) {
+            if let Some(entry) = self.machine.record_let_go(key, self.now) {
+                self.write(entry, None);
+            }
+        }
+    }
+
+    fn write(&mut self, entry: Entry, key: Option<StepKey>) {
         if let Some(gate) = &mut self.gate {
             gate.push((entry, key));
             return;
@@ -252,12 +269,12 @@ impl State {
                     },
                     |after| (after.entry, after.next),
                 );
-                self.submit(entry, (next == Next::Recorded).then_some(key));
+                self.write(entry, (next == Next::Recorded).then_some(key));
                 next
             }
         };
         for (entry, key) in gated {
-            self.submit(entry, key);
+            self.write(entry, key);
         }
         self.decided_transactions.insert(key, next);
     }
@@ -292,6 +309,10 @@ pub(super) fn execute(program: &Program, state: State) -> (Option<String>, State
         let chosen = state.choose(happenings.len());
         state.happen(happenings[chosen]);
     };
+    if output.is_some() {
+        let state = world.state();
+        assert_eq!(state.machine.unasked(), None, "a handler that returns has asked for all that its journal has");
+    }
     drop(handler);
     let mut state = world.0.take();
     // As the library does: the last checkpoint comes after what a transaction commits.
@@ -344,7 +365,17 @@ impl World {
                 })
             }
             Program::Join(programs) => Box::pin(world.join(branches(programs))),
-            Program::Race(programs) => Box::pin(world.race(path.clone(), branches(programs))),
+            Program::Race(programs) => Box::pin(world.race(path.clone(), branches(programs), false)),
+            Program::Biased(programs) => Box::pin(world.race(path.clone(), branches(programs), true)),
+            Program::TryJoin(programs) => Box::pin(world.try_join(branches(programs))),
+            Program::Drop(inner) => {
+                let mut inner = self.handler(inner, format!("{path}dropped"));
+                Box::pin(async move {
+                    poll_fn(|cx| Poll::Ready(drop(inner.as_mut().poll(cx)))).await;
+                    drop(inner);
+                    world.run(format!("{path}after"), 0).await
+                })
+            }
             Program::Hold(parts) => {
                 let [held, body, against] = (**parts).clone();
                 Box::pin(async move {
@@ -353,7 +384,7 @@ impl World {
                     let body = world.handler(&body, path.clone()).await;
                     assert_eq!(early, Poll::Pending, "no step is ready when it is first polled");
                     let against = world.handler(&against, format!("{path}against"));
-                    let output = world.race(path, vec![held, against]).await;
+                    let output = world.race(path, vec![held, against], false).await;
                     format!("{body} {output}")
                 })
             }
@@ -383,9 +414,32 @@ impl World {
         outputs.into_iter().flatten().collect::<Vec<_>>().join("+")
     }
 
-    async fn race(self, path: String, mut branches: Vec<Handler>) -> String {
-        let (winner, output) = poll_fn(|cx| {
+    /// An output that tells of an error is one.
+    async fn try_join(self, mut branches: Vec<Handler>) -> String {
+        let mut outputs = vec![None; branches.len()];
+        let failed = poll_fn(|cx| {
             for index in self.order(branches.len()) {
+                if outputs[index].is_none()
+                    && let Poll::Ready(output) = branches[index].as_mut().poll(cx)
+                {
+                    if output.starts_with("error") {
+                        return Poll::Ready(Some(output));
+                    }
+                    outputs[index] = Some(output);
+                }
+            }
+            if outputs.iter().all(Option::is_some) { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await;
+        drop(branches);
+        failed.unwrap_or_else(|| outputs.into_iter().flatten().collect::<Vec<_>>().join("&"))
+    }
+
+    async fn race(self, path: String, mut branches: Vec<Handler>, biased: bool) -> String {
+        let (winner, output) = poll_fn(|cx| {
+            let order: Vec<_> =
+                if biased { (0..branches.len()).collect() } else { self.order(branches.len()).collect() };
+            for index in order {
                 if let Poll::Ready(output) = branches[index].as_mut().poll(cx) {
                     return Poll::Ready((index, output));
                 }
@@ -446,6 +500,7 @@ impl Drop for Asked {
         let mut state = self.world.state();
         state.running.remove(&self.key);
         state.machine.let_go(self.key);
+        state.let_go.insert(self.key);
     }
 }
 

@@ -26,6 +26,9 @@ fn program() -> impl Strategy<Value = Program> {
             3 => some().prop_map(Program::Sequence),
             2 => some().prop_map(Program::Join),
             3 => some().prop_map(Program::Race),
+            2 => some().prop_map(Program::Biased),
+            2 => some().prop_map(Program::TryJoin),
+            1 => inner.clone().prop_map(|inner| Program::Drop(Box::new(inner))),
             2 => [inner.clone(), inner.clone(), inner.clone()].prop_map(|parts| Program::Hold(Box::new(parts))),
         ]
     })
@@ -38,7 +41,8 @@ fn check_journal(journal: &[Entry]) {
     for (place, entry) in journal.iter().enumerate() {
         assert_eq!(entry.seq.0 as usize, place);
         let key = entry.key();
-        assert!(!done.contains_key(&key) || entry.change == Change::Reset, "{entry:?} comes after the step was done");
+        let may_follow = matches!(entry.change, Change::Reset | Change::LetGo);
+        assert!(!done.contains_key(&key) || may_follow, "{entry:?} comes after the step was done");
         match &entry.change {
             Change::AttemptFailed { attempt, .. } => assert!(attempt.0 <= RETRIES),
             Change::Waiting { until: at, .. } => {
@@ -52,7 +56,8 @@ fn check_journal(journal: &[Entry]) {
                 }
             }
             Change::Failed { attempt, .. } => assert_eq!(attempt.0, RETRIES + 1),
-            Change::Reset => {}
+            Change::Reset | Change::LetGo => {}
+            Change::Blocked { .. } => panic!("a deterministic handler is never blocked"),
         }
         if matches!(entry.change, Change::Succeeded { .. } | Change::Failed { .. }) {
             done.insert(key, entry.seq);
@@ -92,6 +97,7 @@ proptest! {
         let mut done: BTreeMap<StepKey, Seq> = BTreeMap::new();
         for entry in journal.iter().filter(|entry| entry.kind != StepKind::Handler) {
             match entry.change {
+                Change::LetGo => {}
                 Change::Succeeded { .. } | Change::Failed { .. } => drop(done.insert(entry.key(), entry.seq)),
                 _ => drop(done.remove(&entry.key())),
             }
@@ -124,6 +130,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         (attempt(), payload()).prop_map(|(attempt, output)| Change::Succeeded { attempt, output }),
         (attempt(), payload()).prop_map(|(attempt, error)| Change::Failed { attempt, error }),
         Just(Change::Reset),
+        Just(Change::LetGo),
     ];
     let kind = prop::sample::select(&StepKind::ALL[..]);
     ("[a-d]", kind, at(), change).prop_map(|(name, kind, at, change)| Entry {

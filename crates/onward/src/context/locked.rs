@@ -1,0 +1,45 @@
+//! The lock on an execution's state.
+
+use std::ops::{Deref, DerefMut};
+
+use parking_lot::MutexGuard;
+
+use super::{Context, State};
+
+/// The state of an execution, locked.
+///
+/// Whom the state woke meanwhile is woken when the lock has been let go of: a waker is code of others, which may run there
+/// and then, and come back for the lock.
+pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl Context {
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked(Some(self.state.lock()))
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect("it is taken as it is dropped alone")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect("it is taken as it is dropped alone")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.0.take() else { return };
+        let (steps, streams) = (std::mem::take(&mut state.woken), state.stream.take_woken());
+        let driver = state.driver.take_woken();
+        drop(state);
+        for waker in steps.into_iter().chain(streams).chain(driver) {
+            waker.wake();
+        }
+    }
+}
