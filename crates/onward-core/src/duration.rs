@@ -10,8 +10,8 @@ pub struct InvalidDuration {
     reason: &'static str,
 }
 
-/// The longest duration that is accepted: 366 days, as in the SDK protocol.
-pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The longest duration that is accepted: 36,600 days, which is a hundred years.
+pub const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 /// Reads a duration: one or more of a whole or decimal number and a unit, largest unit first is customary.
 ///
@@ -43,7 +43,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
         rest = after.trim_start();
     }
     if total > DURATION_MAX {
-        return Err(invalid("it is longer than 366 days"));
+        return Err(invalid("it is longer than 36600 days"));
     }
     Ok(total)
 }
@@ -84,7 +84,7 @@ impl IntoDuration for Duration {
     fn into_duration(self) -> Result<Duration, InvalidDuration> {
         if self > DURATION_MAX {
             let text = format!("{}s", self.as_secs());
-            return Err(InvalidDuration { text, reason: "it is longer than 366 days" });
+            return Err(InvalidDuration { text, reason: "it is longer than 36600 days" });
         }
         Ok(self)
     }

@@ -70,7 +70,7 @@ impl RetryPolicy {
             return Err(InvalidRetryPolicy("delay_max must not be below delay_min"));
         }
         if delay_max > crate::duration::DURATION_MAX {
-            return Err(InvalidRetryPolicy("delay_max must not be above 366 days"));
+            return Err(InvalidRetryPolicy("delay_max must not be above 36600 days"));
         }
         Self { delay_min, delay_max, retries: 0, jitter: true }.with_retries(retries)
     }

@@ -75,6 +75,8 @@ struct Reading {
 pub enum Refused {
     /// It is larger than its limit.
     TooLarge,
+    /// It is larger than a limit that somebody else has put around it, such as a layer.
+    Limited,
     /// Nothing of it came for as long as it may be silent.
     Silent,
     /// It broke off, or is not what its headers say.
@@ -160,7 +162,7 @@ impl Bodies {
         loop {
             let frame = std::future::poll_fn(|cx| {
                 let frame = std::task::ready!(body.as_mut().poll_frame(cx));
-                std::task::Poll::Ready(frame.transpose().map_err(|_| Refused::Unreadable))
+                std::task::Poll::Ready(frame.transpose().map_err(|error| unreadable(&*error.into())))
             });
             let frame = async {
                 match silence {
@@ -200,6 +202,18 @@ impl Bodies {
         share.is_read();
         Ok(Held { bytes: if rest.is_empty() { first } else { rest.freeze() }, share })
     }
+}
+
+/// The reason for which a body gave an error.
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Refused {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return Refused::Limited;
+        }
+        cause = error.source();
+    }
+    Refused::Unreadable
 }
 
 impl Share {

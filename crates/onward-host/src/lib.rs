@@ -1,9 +1,10 @@
 //! Code that the library and the engine share above the scheduler.
 //!
 //! The crate serves connections (it bounds their number, and the time that each may be silent), and reads the bodies of
-//! requests (it bounds the memory of all).
+//! requests (it bounds the memory of all). It also knows which headers a message may not be kept with.
 
 pub mod bodies;
+pub mod hop;
 #[cfg(feature = "serve")]
 pub mod serve;
 

@@ -17,6 +17,7 @@ pub(crate) use self::{checkpoint::finish_user_work, node::Claimed};
 use std::{sync::Arc, time::Duration};
 
 use onward_core::StoreError;
+use tokio_postgres::error::SqlState;
 
 use crate::{
     error::{Abort, Done},
@@ -72,14 +73,28 @@ impl Inner {
     /// Waits for the database, but not for ever. Where it takes too long the connections that are idle go, too: what
     /// lies between may pass nothing any more, and say nothing of it.
     pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Done<T>>) -> Done<T> {
-        if let Ok(done) = tokio::time::timeout(self.timeout, work).await {
-            return done;
+        let Ok(done) = tokio::time::timeout(self.timeout, work).await else {
+            self.let_go();
+            return Err(Abort::Failed("the database took too long".into()));
+        };
+        if matches!(&done, Err(Abort::Failed(error)) if is_read_only(&**error)) {
+            self.let_go();
         }
+        done
+    }
+
+    /// Closes the connections that are idle: the next ones may reach another server.
+    fn let_go(&self) {
         self.pool.retain(|_, _| false);
         self.users.retain(|_, _| false);
         self.senders.iter().for_each(Sender::let_go);
-        Err(Abort::Failed("the database took too long".into()))
     }
+}
+
+/// Whether the server takes no writes any more: it is not the primary, though its connections stay.
+fn is_read_only(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    code == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 /// A random number, so that two who met do not meet again.

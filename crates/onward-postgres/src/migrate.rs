@@ -80,8 +80,21 @@ fn is_other_node(abort: &Abort) -> bool {
     }
 }
 
+/// The version of the schema, where there is one: read by a role that has no right to change it.
+async fn version(conn: &Conn) -> Result<Option<i64>, Abort> {
+    let is_there: bool = conn.query_one("SELECT to_regclass('onward_schema') IS NOT NULL", &[]).await?.try_get(0)?;
+    if !is_there {
+        return Ok(None);
+    }
+    let row = conn.query_opt("SELECT version FROM onward_schema WHERE id = 1", &[]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// Whether it did anything.
 async fn attempt(conn: Conn) -> Result<bool, Abort> {
+    if version(&conn).await? == i64::try_from(MIGRATIONS.len()).ok() {
+        return Ok(false); // a role that may not make tables can open it
+    }
     conn.batch_execute(
         "CREATE TABLE IF NOT EXISTS onward_schema (id INT8 PRIMARY KEY, version INT8 NOT NULL); \
          INSERT INTO onward_schema (id, version) VALUES (1, 0) ON CONFLICT (id) DO NOTHING",

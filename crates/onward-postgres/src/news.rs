@@ -24,7 +24,7 @@ use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
 };
-use tokio_postgres::AsyncMessage;
+use tokio_postgres::{AsyncMessage, error::SqlState};
 use tokio_util::sync::CancellationToken;
 
 use self::interest::{Lately, Watched};
@@ -36,6 +36,10 @@ const GATHER: Duration = Duration::from_millis(3);
 const KEPT_MAX: usize = 10_000;
 /// The most bytes of one notification (PostgreSQL allows fewer than 8,000).
 const PAYLOAD_MAX: usize = 7_500;
+/// The first rest after a connection that broke; each is twice as long, up to [`PAUSE`].
+const REST: Duration = Duration::from_millis(50);
+/// The longest name of a channel that PostgreSQL takes, in bytes.
+const CHANNEL_BYTES_MAX: usize = 63;
 /// How long the connection is left alone that cannot be made.
 const PAUSE: Duration = Duration::from_secs(1);
 /// After how much silence it is asked whether the connection still passes anything, and how long that may take.
@@ -253,17 +257,16 @@ fn parse(word: &str) -> Option<Word> {
 
 /// Tells and listens until the store is closed.
 pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: CancellationToken) {
+    let mut rest = REST;
     loop {
+        let began = Instant::now();
         let served = tokio::select! {
             () = closed.cancelled() => return,
             served = serve_one(&wire, &connector) => served,
         };
         match served {
             Ok(()) => tracing::info!("the connection for notifications ended"),
-            Err(error)
-                if error.downcast_ref().is_some_and(|error: &tokio_postgres::Error| error.as_db_error().is_some()) =>
-            {
-                // It says no to LISTEN: then it does not know it, and nodes ask.
+            Err(error) if is_unsupported(&*error) => {
                 tracing::info!(error = &*error, "the database has no notifications: nodes will ask one another's runs");
                 tokio::select! {
                     () = closed.cancelled() => return,
@@ -273,11 +276,26 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
             Err(error) => tracing::debug!(error = &*error, "no connection for notifications"),
         }
         wire.told.lock().clear();
+        // One that worked for a while is replaced at once; what fails again and again is left alone for longer.
+        rest = if began.elapsed() > PAUSE { REST } else { (rest * 2).min(PAUSE) };
         tokio::select! {
             () = closed.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(rest) => {}
         }
     }
+}
+
+/// Whether the database does not know notifications: it says that it does not support them, or cannot read the statement.
+/// Whatever else it says no to passes.
+fn is_unsupported(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    code.is_some_and(|code| [SqlState::FEATURE_NOT_SUPPORTED, SqlState::SYNTAX_ERROR].contains(code))
+}
+
+/// The channel of a schema: nodes of another one have nothing to say here.
+fn channel(schema: &str) -> String {
+    let name = format!("onward_{schema}");
+    name[..name.floor_char_boundary(CHANNEL_BYTES_MAX)].to_owned()
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, BoxError> {
@@ -306,23 +324,29 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
         }
     };
     let tell = async {
-        client.batch_execute("LISTEN onward").await?;
+        let schema: String = client.query_one("SELECT current_schema()::TEXT", &[]).await?.try_get(0)?;
+        let channel = channel(&schema);
+        client.batch_execute(&format!("LISTEN \"{}\"", channel.replace('"', "\"\""))).await?;
         wire.may_have_missed();
         // Why also where no others are known: they may know of this one first.
         wire.told.lock().insert(Word::Hello);
         // What was on its way when the last connection broke may not have arrived.
         wire.said.lock().clear();
         let notify =
-            client.prepare("SELECT pg_notify('onward', payload) FROM unnest($1::TEXT[]) AS p (payload)").await?;
+            client.prepare("SELECT pg_notify($2::TEXT, payload) FROM unnest($1::TEXT[]) AS p (payload)").await?;
         loop {
             let some = wire.some.notified();
             let payloads = wire.payloads();
             if !payloads.is_empty() {
-                within(client.execute(&notify, &[&payloads])).await?;
+                within(client.execute(&notify, &[&payloads, &channel])).await?;
             } else if tokio::time::timeout(PING_EVERY, some).await.is_ok() {
                 tokio::time::sleep(GATHER).await;
             } else {
-                within(client.simple_query("SELECT 1")).await?;
+                // A server that is no longer the primary passes nothing on, and keeps its connections.
+                let said = within(client.query_one("SHOW transaction_read_only", &[])).await?;
+                if said.try_get::<_, String>(0)? == "on" {
+                    return Err("the server takes no writes any more".into());
+                }
             }
         }
     };
@@ -347,6 +371,13 @@ mod tests {
 
     fn run_id(number: u128) -> RunId {
         RunId::new(Timestamp::from_micros(1), number)
+    }
+
+    #[test]
+    fn a_channel_has_the_name_of_its_schema_as_far_as_it_may() {
+        assert_eq!(super::channel("public"), "onward_public");
+        let long = super::channel(&"ä".repeat(31));
+        assert!(long.len() <= 63 && long.starts_with("onward_ä"), "{long}");
     }
 
     #[tokio::test]

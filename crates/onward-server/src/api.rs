@@ -172,6 +172,7 @@ async fn read(shared: &Shared, request: Request, limit: usize) -> Result<(Bytes,
         Refused::TooLarge => {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {limit} bytes"))
         }
+        Refused::Limited => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than is taken"),
         Refused::Silent => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body was silent for too long"),
         Refused::Unreadable => Refusal::new(StatusCode::BAD_REQUEST, "the body could not be read"),
         Refused::Full => {

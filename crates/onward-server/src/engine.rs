@@ -242,9 +242,10 @@ async fn open_store(options: &Options, patience: Patience) -> Result<Opened, Err
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match (kind, rest) {
         ("memory", "") => Ok(Opened::Sqlite(SqliteStore::in_memory()?)),
-        ("sqlite", path) if !path.is_empty() => {
-            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
-            let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, onward_sqlite::Options::new()));
+        ("sqlite", _) => {
+            let url = url.to_owned();
+            let opened =
+                tokio::task::spawn_blocking(move || SqliteStore::open_url(&url, onward_sqlite::Options::new()));
             Ok(Opened::Sqlite(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??))
         }
         ("postgres" | "postgresql", _) => {

@@ -14,6 +14,7 @@ mod disk;
 mod engine;
 mod error;
 mod guard;
+mod location;
 mod migrate;
 mod options;
 mod queue;
@@ -27,6 +28,7 @@ mod writer;
 pub use rusqlite;
 
 pub use crate::{
+    location::Location,
     options::{Durability, Options},
     store::SqliteStore,
     transact::TransactError,

@@ -2,8 +2,11 @@
 
 use std::{
     fmt,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -22,7 +25,8 @@ use tokio::sync::oneshot;
 use crate::{
     connection::Place,
     engine::{Engine, prepare},
-    error::{Abort, Done, unavailable},
+    error::{Abort, Done, misconfigured, unavailable},
+    location::Location,
     options::Options,
     queue::{Care, Queue},
     read,
@@ -58,8 +62,53 @@ pub struct SqliteStore(Arc<Inner>);
 struct Inner {
     queue: Arc<Queue>,
     readers: Option<Arc<Readers>>,
+    /// `None` in memory.
+    file: Option<OpenFile>,
     writer: Mutex<Option<JoinHandle<()>>>,
     closing: Mutex<Closing>,
+}
+
+/// The database's file, as it was when it was opened.
+struct OpenFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+    is_lost: AtomicBool,
+}
+
+impl OpenFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path), is_lost: AtomicBool::new(false) }
+    }
+
+    /// Looks whether the path still leads to the file that is open.
+    fn look(&self) {
+        if self.identity.is_some() && identity(&self.path) != self.identity {
+            self.is_lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The refusal of all calls, where it does not: what is written would be lost with the process.
+    fn lost(&self) -> Option<StoreError> {
+        self.is_lost.load(Ordering::Relaxed).then(|| {
+            unavailable(format!(
+                "the file {} was removed or replaced while the app runs: put the one that was opened back if you can, and \
+                 restart the app",
+                self.path.display()
+            ))
+        })
+    }
+}
+
+/// What tells a file from another one of the same name.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 #[derive(Default)]
@@ -85,6 +134,20 @@ impl SqliteStore {
         Self::start(&Place::File(path.as_ref().to_owned()), &options)
     }
 
+    /// Opens the database that a URL names: see [`Location`].
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; also for a URL that is none, and for a file that is not there with `mode=rw`.
+    pub fn open_url(url: &str, options: Options) -> Result<Self, StoreError> {
+        match Location::parse(url)? {
+            Location::Memory => Self::start(&Place::Memory, &options),
+            Location::File { path, make } if make || path.exists() => Self::open(path, options),
+            Location::File { path, .. } => {
+                Err(misconfigured(format!("there is no file {}, and mode=rw makes none", path.display())))
+            }
+        }
+    }
+
     /// Opens a database that lives in memory and ends with the store.
     pub fn in_memory() -> Result<Self, StoreError> {
         Self::start(&Place::Memory, &Options::new())
@@ -94,7 +157,11 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(options.queue_len));
         let writer = Writer::open(place, options, &queue)?;
         let readers = writer.readers();
-        let inner = Arc::new(Inner { queue, readers, writer: Mutex::default(), closing: Mutex::default() });
+        let file = match place {
+            Place::File(path) => Some(OpenFile::new(path)),
+            Place::Memory => None,
+        };
+        let inner = Arc::new(Inner { queue, readers, file, writer: Mutex::default(), closing: Mutex::default() });
         let ended = Arc::downgrade(&inner);
         let handle = thread::Builder::new()
             .name("onward-sqlite-write".to_owned())
@@ -131,6 +198,9 @@ impl SqliteStore {
         care: Care,
         work: impl FnOnce(&mut Engine<'_>) -> Done<T> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
+        if let Some(error) = self.0.file.as_ref().and_then(OpenFile::lost) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.0.queue.call(care, work)
     }
 
@@ -173,6 +243,9 @@ impl Store for SqliteStore {
     }
 
     fn heartbeat(&self, node: NodeId, _now: Timestamp, _lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        if let Some(file) = &self.0.file {
+            file.look();
+        }
         self.call(Care::None, move |engine| engine.heartbeat(node))
     }
 

@@ -110,7 +110,9 @@ const STEPS_MAX: usize = 40_000;
 
 /// Which responses fail a run.
 #[derive(Clone)]
-pub(crate) struct FailedWhen(Arc<dyn Fn(&http::Response<bytes::Bytes>) -> bool + Send + Sync>);
+pub(crate) struct FailedWhen(Arc<Fails>);
+
+type Fails = dyn Fn(&http::Response<bytes::Bytes>) -> bool + Send + Sync;
 
 impl FailedWhen {
     pub(crate) fn fails(&self, response: &http::Response<bytes::Bytes>) -> bool {

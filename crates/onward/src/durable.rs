@@ -171,6 +171,7 @@ where
 pub(crate) fn body_refused(refused: Refused, code: Code, bytes_max: usize) -> Response<Bytes> {
     let problem = match refused {
         Refused::TooLarge => Problem::new(code).limit(bytes_max as u64),
+        Refused::Limited => Problem::new(code), // whoever limits it knows how much
         Refused::Full => Problem::new(Code::TooManyBodies),
         Refused::Silent | Refused::Unreadable => Problem::new(Code::BodyUnreadable),
     };

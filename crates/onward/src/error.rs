@@ -244,7 +244,13 @@ impl StepError {
             ErrorKind::NonDeterminism => Code::NonDeterminism,
             _ => Code::StepFailed,
         };
-        tracing::warn!(step = self.step().unwrap_or_default(), kind = ?self.0.kind, "a handler failed with a step's error");
+        // What a user's error says stays in the run's record; what a handler does wrong is said at once.
+        let why = match self.0.kind {
+            ErrorKind::Invalid | ErrorKind::NonDeterminism => self.message(),
+            _ => "",
+        };
+        let step = self.step().unwrap_or_default();
+        tracing::warn!(step, kind = ?self.0.kind, why, "a handler failed with a step's error");
         let problem = Problem::new(code);
         let problem = match self.0.run_id {
             Some(run_id) => problem.instance(format!("/runs/{run_id}")),

@@ -179,7 +179,8 @@ where
             }
             Err(error) => {
                 // Why: the scheduler nudges again while the deliveries are there.
-                tracing::warn!(run_id = %self.context.run_id, %error, "deliveries could not be read");
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(run_id = %self.context.run_id, error, "deliveries could not be read");
                 false
             }
         }

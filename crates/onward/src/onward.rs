@@ -117,7 +117,7 @@ impl std::fmt::Debug for Onward {
 pub(crate) async fn open(builder: Builder, url: &str) -> Result<Onward, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     #[cfg(feature = "sqlite")]
-    if let Some(store) = open_sqlite(&builder, kind, rest).await? {
+    if let Some(store) = open_sqlite(&builder, url).await? {
         let opened = Opened { sqlite: Some(store.clone()), ..Opened::default() };
         return join(builder, Arc::new(store), opened).await;
     }
@@ -149,22 +149,21 @@ async fn open_postgres(builder: Builder, _: &str) -> Result<Onward, Error> {
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(builder: &Builder, kind: &str, rest: &str) -> Result<Option<Sqlite>, Error> {
+async fn open_sqlite(builder: &Builder, url: &str) -> Result<Option<Sqlite>, Error> {
     let durability = match builder.durability {
         crate::Durability::Full => onward_sqlite::Durability::Full,
         crate::Durability::Relaxed => onward_sqlite::Durability::Normal,
         crate::Durability::Off => onward_sqlite::Durability::Off,
     };
-    match (kind, rest) {
-        ("sqlite", path) if !path.is_empty() => {
-            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
-            let options = builder.sqlite.clone().durability(durability);
-            let opened = tokio::task::spawn_blocking(move || Sqlite::open(path, options)).await;
-            Ok(Some(opened.map_err(|_| Error::invalid("the runtime is shutting down"))??))
-        }
-        ("memory", "") => Ok(Some(Sqlite::in_memory()?)),
-        _ => Ok(None),
+    if url == "memory:" {
+        return Ok(Some(Sqlite::in_memory()?));
     }
+    if !url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    let (url, options) = (url.to_owned(), builder.sqlite.clone().durability(durability));
+    let opened = tokio::task::spawn_blocking(move || Sqlite::open_url(&url, options)).await;
+    Ok(Some(opened.map_err(|_| Error::invalid("the runtime is shutting down"))??))
 }
 
 /// Joins an open store.

@@ -50,6 +50,11 @@ type StepFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StepError>> + Sen
 /// options, then `.await` it, or join it with others. **Dropping the future** of a step lets go of the step: if its
 /// output was not yet committed it is not kept, and a later replay of the handler asks for it again.
 ///
+/// A step may be taken in any task, `tokio::spawn`ed, of a `JoinSet`, or an actor's, as long as the handler awaits it before
+/// it returns. One that is asked for, or ends, after that is an error and changes nothing; so is one inside the closure of
+/// another step. When a run is suspended, its handler's future is dropped, but tasks that the handler spawned are not: their
+/// steps end with an error then, and the next execution spawns them again.
+///
 /// # Example
 ///
 /// ```

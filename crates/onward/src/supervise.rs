@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Response, header};
+use http::{HeaderValue, Method, Response, StatusCode, header, response::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt, Collected, Limited};
 use onward_core::{
@@ -171,7 +171,24 @@ where
         }
     })
     .await
-    .map(|body| Response::from_parts(parts, body))
+    .map(|body| {
+        // It is kept, and given to others over connections of their own.
+        onward_host::hop::strip(&mut parts.headers);
+        if context.request.method != Method::HEAD {
+            set_length(&mut parts, body.len());
+        }
+        Response::from_parts(parts, body)
+    })
+}
+
+/// Says how long a body is, where its response may say that.
+fn set_length(parts: &mut Parts, bytes: usize) {
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let has_none =
+        parts.status.is_informational() || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !has_none {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
 }
 
 pub(crate) fn problem(context: &Context, code: Code) -> Response<Bytes> {

@@ -88,6 +88,8 @@ async fn a_body_is_refused_for_what_is_wrong_with_it() {
     let broken =
         StreamBody::new(stream::iter([Ok(Frame::data(Bytes::from("{"))), Err(std::io::Error::other("reset"))]));
     assert_eq!(bodies.read(broken, 64 * KIB, None).await.unwrap_err(), Refused::Unreadable);
+    let limited = http_body_util::Limited::new(body(vec![(Duration::ZERO, 4 * KIB)], true), KIB);
+    assert_eq!(bodies.read(limited, 64 * KIB, None).await.unwrap_err(), Refused::Limited);
     assert_eq!(bodies.taken(), 0);
 }
 

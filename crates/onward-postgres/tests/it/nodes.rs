@@ -245,6 +245,26 @@ async fn runs_that_wake_one_another_at_once_both_succeed() {
     }
 }
 
+/// Any end of a connection that the server orders was taken for "there are no notifications", and a minute passed.
+#[tokio::test]
+async fn a_node_hears_again_soon_after_its_connection_was_terminated() {
+    let (one, _, other, _) = two().await;
+    for store in [&one.store, &other] {
+        tokio::time::timeout(Duration::from_secs(10), store.news()).await.expect("it listens");
+    }
+    let own = one.database.query("SELECT current_schema()");
+    let listeners = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let ended = one.database.query(listeners);
+    assert!(ended.lines().count() >= 2, "{ended}");
+    // When it listens again, it says that something may have been missed.
+    for store in [&one.store, &other] {
+        tokio::time::timeout(Duration::from_secs(20), store.news()).await.expect("it listens again");
+    }
+    let channels = one.database.query("SELECT DISTINCT query FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    assert!(channels.trim().is_empty() || channels.contains(own.trim()), "{channels}");
+}
+
 /// What a node that hangs has locked cannot be taken over yet. Those that are well renew their leases all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_be_taken_over_costs_no_other_its_lease() {

@@ -178,3 +178,18 @@ async fn the_clock_is_that_of_the_database() {
     let slack = 50_000;
     assert!(Timestamp::from_micros(before - slack) <= now && now <= Timestamp::from_micros(after + slack));
 }
+
+#[tokio::test]
+async fn a_role_that_may_change_no_schema_opens_one_that_needs_no_change() {
+    let server = PostgresServer::start(&PostgresOptions::new().password("right"));
+    let url = server.url();
+    drop(PostgresStore::open(&url, Options::new()).await.expect("its owner makes the schema"));
+    server.query("CREATE ROLE runtime LOGIN PASSWORD 'right'");
+    server.query("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO runtime");
+    server.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    let store = PostgresStore::open(&url.replace("/postgres:", "/runtime:"), Options::new()).await;
+    let store = store.expect("it needs no change");
+    let node = join(&store).await;
+    store.checkpoint(starting(node, 1)).await.expect("it writes");
+    store.close().await;
+}

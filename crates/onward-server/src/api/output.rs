@@ -165,41 +165,16 @@ fn completed(answer: Answer, form: OutputForm) -> Response {
     harmless(response)
 }
 
-/// Headers that say something of one connection (RFC 9110, section 7.6.1), of bytes that are no longer these, or to a
-/// browser of the whole origin, which is the engine's and not the endpoint's.
-const DROPPED: [&str; 15] = [
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "content-length",
-    "content-encoding",
-    "set-cookie",
-    "strict-transport-security",
-    "clear-site-data",
-    "alt-svc",
-];
+/// Headers that say something of bytes that are no longer these, or to a browser of the whole origin, which is the engine's
+/// and not the endpoint's.
+const DROPPED: [&str; 6] =
+    ["content-length", "content-encoding", "set-cookie", "strict-transport-security", "clear-site-data", "alt-svc"];
 
 /// Makes an endpoint's response one that the engine can give on its own origin: without headers that are not for it, with
 /// a status and a body that a response may have, and so that no browser runs what is in it.
 fn harmless(mut response: Response) -> Response {
-    let listed: Vec<_> = response
-        .headers()
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect();
     let headers = response.headers_mut();
-    for name in listed {
-        headers.remove(name);
-    }
+    onward_host::hop::strip(headers);
     for name in DROPPED {
         headers.remove(name);
     }

@@ -1,12 +1,16 @@
 //! `onward dev` and `onward start`: run the engine.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use onward_server::{
     Engine,
     observe::{LogFormat, Observe},
     options::{Mode, Options},
 };
+use onward_sqlite::Location;
 use tokio::sync::oneshot;
 
 use super::{
@@ -61,7 +65,7 @@ fn tell(config: &Config, address: SocketAddr) {
         lines.push(format!("  store   {store}"));
         lines.push(format!("  keys    {}", keys(options)));
         if let Some(file) = &config.file {
-            lines.push(format!("  config  {}", absolute(&file.to_string_lossy())));
+            lines.push(format!("  config  {}", absolute(file)));
         }
         if options.mode == Mode::Dev {
             lines.push(format!("  start your app with INNGEST_DEV={url}"));
@@ -90,15 +94,15 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn place(options: &Options) -> String {
-    match options.store.strip_prefix("sqlite:") {
-        Some(path) => absolute(path),
-        None if options.store.starts_with("postgres") => options.shown_store(),
-        None => "in memory, until the engine stops".to_owned(),
+    match Location::parse(&options.store) {
+        Ok(Location::File { path, .. }) => absolute(&path),
+        _ if options.store.starts_with("postgres") => options.shown_store(),
+        _ => "in memory, until the engine stops".to_owned(),
     }
 }
 
-fn absolute(path: &str) -> String {
-    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).as_deref().unwrap_or(path).display().to_string()
 }
 
 fn keys(options: &Options) -> String {

@@ -40,8 +40,10 @@ pub(super) fn store(text: &str) -> Result<String, Refused> {
         }
         (_, "memory:") => Ok(text.to_owned()),
         (Some("memory"), _) => Err("memory: takes no path; give memory: alone, or sqlite:PATH".to_owned()),
-        (Some("sqlite"), _) if text.len() > "sqlite:".len() => Ok(text.to_owned()),
-        (Some("sqlite"), _) => Err("sqlite: has no path; give sqlite:PATH, such as sqlite:onward.db".to_owned()),
+        (Some("sqlite"), _) => match onward_sqlite::Location::parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)),
+        },
         _ => Err(format!(
             "{text:?} is not a store; give sqlite:PATH, such as sqlite:onward.db, postgres://HOST/DATABASE, or memory:"
         )),

@@ -198,6 +198,8 @@ fn entry(entry: &Entry) -> String {
         Change::Succeeded { attempt, output } => format!("= {}/{}", text(output), attempt.0),
         Change::Failed { attempt, error } => format!("! {}/{}", text(error), attempt.0),
         Change::Reset => "reset".to_owned(),
+        Change::LetGo => "let go".to_owned(),
+        Change::Blocked { step, .. } => format!("blocked at {step}"),
     };
     format!("{name} {what}")
 }

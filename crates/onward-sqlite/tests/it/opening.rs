@@ -31,6 +31,38 @@ fn missing_directories_are_made() {
     assert!(path.exists());
 }
 
+#[test]
+fn a_url_says_whether_the_file_must_be_there() {
+    let place = Place::new();
+    let url = |mode: &str| format!("sqlite:{}?mode={mode}", place.path().display());
+    let error = SqliteStore::open_url(&url("rw"), Options::new()).unwrap_err();
+    assert!(told(&error).contains("there is no file") && matches!(error, StoreError::Misconfigured(_)), "{error:?}");
+    drop(SqliteStore::open_url(&url("rwc"), Options::new()).unwrap());
+    drop(SqliteStore::open_url(&url("rw"), Options::new()).unwrap());
+    drop(SqliteStore::open_url("sqlite::memory:", Options::new()).unwrap());
+}
+
+/// Whatever is written to a file that nobody can reach any more is lost with the process.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_was_removed_or_replaced_is_noticed_and_written_no_more() {
+    for replaced in [false, true] {
+        let place = Place::new();
+        let store = place.open();
+        let node = join(&store).await;
+        store.checkpoint(starting(lease(node, 1), 1)).await.unwrap();
+        store.heartbeat(node, at(1), std::time::Duration::from_secs(10)).await.unwrap();
+        std::fs::remove_file(place.path()).unwrap();
+        if replaced {
+            std::fs::write(place.path(), "").unwrap();
+        }
+        let error = store.heartbeat(node, at(2), std::time::Duration::from_secs(10)).await.unwrap_err();
+        assert!(told(&error).contains("was removed or replaced"), "{error:?}");
+        let error = store.checkpoint(starting(lease(node, 2), 2)).await.unwrap_err();
+        assert!(told(&error).contains("was removed or replaced"), "{error:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn only_their_owner_reads_the_files() {

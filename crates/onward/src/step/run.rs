@@ -105,6 +105,27 @@ impl Step {
     /// The closure must not change the handler's variables: a replay does not run it, so the change would be missing.
     /// (The compiler refuses an `async` closure that does.)
     ///
+    /// A step that leaves its handler, for a task of its own or a collection, takes what it needs along, in a closure that can
+    /// be called again for another attempt:
+    ///
+    /// ```
+    /// # use futures_util::stream::{self, StreamExt, TryStreamExt};
+    /// # use onward::{Step, StepError};
+    /// # async fn charge(user: &str) -> Result<u32, std::io::Error> { Ok(1) }
+    /// async fn handler(step: Step) -> Result<String, StepError> {
+    ///     let users = ["ada", "bob", "eve"].map(str::to_owned);
+    ///     let charges = stream::iter(users).map(|user| {
+    ///         let id = format!("charge-{user}");
+    ///         step.run(&id, move || {
+    ///             let user = user.clone();
+    ///             async move { charge(&user).await }
+    ///         })
+    ///     });
+    ///     let receipts: Vec<u32> = charges.buffered(2).try_collect().await?; // two at a time
+    ///     Ok(format!("receipts {receipts:?}"))
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The last error, when the attempts have run out. Also when the output is too large or cannot be serialised,
     /// and when `id` stands for another kind of step.

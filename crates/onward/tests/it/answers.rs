@@ -136,3 +136,29 @@ async fn options_outside_their_limits_are_an_error_when_the_app_starts() {
     assert!(onward.start().await.unwrap_err().to_string().contains("GET /"));
     assert!(Onward::open("mysql://x").await.unwrap_err().is_config());
 }
+
+/// A response that was passed on from upstream may say `chunked`: kept so, it is one that nobody can read.
+#[tokio::test]
+async fn headers_of_the_hop_are_not_kept_and_the_length_is_the_bodys() {
+    let handler = async |step: Step| {
+        step.run("s", async || Ok::<_, StepError>(())).await.unwrap();
+        step.sleep("nap", "1h").await.unwrap();
+        let upstream = http::Response::builder()
+            .header("transfer-encoding", "chunked")
+            .header("connection", "keep-alive, x-hop")
+            .header("keep-alive", "timeout=5")
+            .header("x-hop", "1")
+            .header("content-length", "3")
+            .header("x-own", "1");
+        upstream.body(Body::from("passed on")).unwrap()
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let outcome = app.outcome("/").await;
+    assert_eq!(text(&outcome), "passed on");
+    let headers: Vec<_> = outcome.headers().iter().map(|(name, value)| (name.as_str(), value)).collect();
+    assert!(headers.contains(&("x-own", &http::HeaderValue::from_static("1"))), "{headers:?}");
+    assert!(headers.contains(&("content-length", &http::HeaderValue::from_static("9"))), "{headers:?}");
+    for hop in ["transfer-encoding", "connection", "keep-alive", "x-hop"] {
+        assert!(outcome.headers().get(hop).is_none(), "{hop}");
+    }
+}

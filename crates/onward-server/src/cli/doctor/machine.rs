@@ -11,6 +11,7 @@ use onward_core::{Clock, Timestamp};
 use onward_postgres::PostgresStore;
 use onward_scheduler::SystemClock;
 use onward_server::Options;
+use onward_sqlite::Location;
 use reqwest::Url;
 
 use super::Finding;
@@ -25,7 +26,8 @@ const BORN: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 /// The store's file, where it has one, and the folder it is in.
 fn file(store: &str) -> Option<(PathBuf, PathBuf)> {
-    let path = std::path::absolute(store.strip_prefix("sqlite:")?).ok()?;
+    let Ok(Location::File { path, .. }) = Location::parse(store) else { return None };
+    let path = std::path::absolute(path).ok()?;
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
     Some((path, folder))
 }

@@ -604,6 +604,7 @@ impl<'a> World<'a> {
                 assert!(attempt.0 <= self.policy.retries() + 1);
             }
             Change::Reset => assert_eq!(entry.kind, StepKind::Handler),
+            Change::LetGo | Change::Blocked { .. } => panic!("the library alone records {entry:?}"),
         }
     }
 

@@ -371,7 +371,7 @@ impl World {
             Program::Drop(inner) => {
                 let mut inner = self.handler(inner, format!("{path}dropped"));
                 Box::pin(async move {
-                    poll_fn(|cx| Poll::Ready(drop(inner.as_mut().poll(cx)))).await;
+                    let _ = poll_fn(|cx| Poll::Ready(inner.as_mut().poll(cx))).await;
                     drop(inner);
                     world.run(format!("{path}after"), 0).await
                 })
