@@ -94,9 +94,10 @@ pub enum BlockedBy {
 /// sleep stays as it is, and so does an invoked run. A run that failed outside its steps gets its handler's attempts
 /// back.
 pub fn reset_entries(journal: &[Entry], step: Option<StepKey>, now: Timestamp) -> Vec<Entry> {
-    let mut last: BTreeMap<StepKey, &Entry> = BTreeMap::new();
+    // A step may have the id under which what happens to the handler is recorded.
+    let mut last: BTreeMap<(bool, StepKey), &Entry> = BTreeMap::new();
     for entry in journal {
-        last.insert(entry.key(), entry);
+        last.insert((entry.kind == StepKind::Handler, entry.key()), entry);
     }
     let begins_anew = |entry: &&Entry| match &entry.change {
         Change::Failed { .. } => step == Some(entry.key()),

@@ -306,6 +306,13 @@ impl Context {
         state.closed.is_none()
     }
 
+    /// A step has kept a worker of the runtime for so long, and all that waits for it.
+    pub(crate) fn say_blocking(&self, key: StepKey, time: std::time::Duration) {
+        let step = self.lock().machine.id(key).map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(run_id = %self.run_id, endpoint = %self.endpoint.id, step, ?time,
+            "step blocks a thread of the runtime: put such work into tokio::task::spawn_blocking");
+    }
+
     fn say_late(&self, step: impl std::fmt::Display, closed: Closed) {
         let (run_id, endpoint) = (self.run_id, &self.endpoint.id);
         match closed {

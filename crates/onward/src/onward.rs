@@ -53,6 +53,7 @@ pub(crate) struct AppConfig {
     #[cfg(feature = "axum")]
     pub(crate) connections: onward_host::serve::Limits,
     pub(crate) event_bytes_max: usize,
+    pub(crate) is_paused: bool,
 }
 
 pub(crate) struct Shared {
@@ -204,6 +205,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
             #[cfg(feature = "axum")]
             connections: builder.connections,
             event_bytes_max: builder.event_bytes_max,
+            is_paused: builder.is_paused,
         },
         defaults: builder.defaults,
         endpoints: Registered::default(),
@@ -437,7 +439,7 @@ struct Embedded(Arc<Shared>);
 
 impl Resume for Embedded {
     fn endpoints(&self) -> Endpoints {
-        self.0.endpoints.served()
+        if self.0.config.is_paused { Endpoints::Only(Vec::new()) } else { self.0.endpoints.served() }
     }
 
     fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {

@@ -343,7 +343,7 @@ fn steps(journal: &[Entry]) -> Vec<StepDetail> {
     let mut places = std::collections::BTreeMap::new();
     let mut steps: Vec<StepDetail> = Vec::new();
     for entry in journal.iter().filter(|entry| !matches!(entry.change, Change::Blocked { .. })) {
-        let place = *places.entry(entry.key()).or_insert_with(|| {
+        let place = *places.entry((entry.kind == StepKind::Handler, entry.key())).or_insert_with(|| {
             steps.push(StepDetail {
                 id: entry.step.to_string(),
                 kind: entry.kind.as_str(),

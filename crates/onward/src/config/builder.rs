@@ -54,6 +54,7 @@ pub struct Builder {
     pub(crate) connections: onward_host::serve::Limits,
     pub(crate) event_bytes_max: usize,
     pub(crate) bodies_bytes_max: usize,
+    pub(crate) is_paused: bool,
     complaints: Vec<String>,
 }
 
@@ -80,6 +81,7 @@ impl Default for Builder {
             connections: onward_host::serve::Limits::default(),
             event_bytes_max: 512 * 1024,
             bodies_bytes_max: 256 << 20,
+            is_paused: false,
             complaints: Vec::new(),
         }
     }
@@ -271,6 +273,25 @@ impl Builder {
     /// The largest event, in bytes of JSON. Default 512 KiB.
     pub fn event_bytes_max(mut self, bytes: usize) -> Self {
         self.event_bytes_max = bytes;
+        self
+    }
+
+    /// Opens the app without resuming runs: those that are due wait, here, until it is opened without this. For an operator
+    /// who looks at runs, cancels or deletes them, when resuming them does harm. Requests are served as ever; their runs wait,
+    /// too, once they have left memory.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # use onward::{Onward, RunQuery};
+    /// let onward = Onward::builder().paused().open("memory:").await?;
+    /// onward.start().await?;
+    /// for run in onward.runs().list(RunQuery::new()).await?.runs {
+    ///     println!("{} {}", run.run_id, run.status);
+    /// }
+    /// # onward.shutdown().await }
+    /// ```
+    pub fn paused(mut self) -> Self {
+        self.is_paused = true;
         self
     }
 

@@ -20,6 +20,9 @@ use crate::{
     execution::panic_text,
 };
 
+/// A step that keeps its thread for longer than this is told of.
+const BLOCKS: Duration = Duration::from_secs(1);
+
 /// What a step's closure can know of its attempt.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -241,7 +244,13 @@ where
     let mut future = pin!(future);
     let caught = poll_fn(|cx| {
         let polled = || stream::within(context, Some(key), || future.as_mut().poll(cx));
-        match catch_unwind(AssertUnwindSafe(polled)) {
+        let began = tokio::time::Instant::now();
+        let caught = catch_unwind(AssertUnwindSafe(polled));
+        let blocked = began.elapsed();
+        if blocked >= BLOCKS {
+            context.say_blocking(key, blocked);
+        }
+        match caught {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(IntoStepError::into_step_error)),
             Err(panic) => Poll::Ready(Err(panicked(panic))),

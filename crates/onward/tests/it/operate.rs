@@ -11,7 +11,8 @@ use axum::{
     routing::{get, post},
 };
 use http::Request;
-use onward::{Options, RunQuery, RunStatus, Step, StepError};
+use onward::{Onward, Options, RunQuery, RunStatus, Step, StepError};
+use onward_testing::{ManualClock, MemoryStore};
 
 use crate::support::{App, Count, run_id, text};
 
@@ -171,4 +172,39 @@ async fn an_endpoint_says_which_responses_fail_its_runs() {
     }
     let runs = app.onward.runs().list(RunQuery::new()).await.unwrap().runs;
     assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), ["failed", "completed"]);
+}
+
+#[tokio::test]
+async fn an_app_that_is_paused_resumes_no_run_and_shows_them() {
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::new());
+    let routes = |onward: &Onward| onward.route("/", get(nap));
+    let app = App::on(Arc::<MemoryStore>::clone(&store), clock.clone(), Onward::builder().parked_max(0), routes).await;
+    let id = run_id(&app.get("/").await);
+    app.onward.shutdown().await.unwrap();
+    let paused = App::on(Arc::<MemoryStore>::clone(&store), clock.clone(), Onward::builder().paused(), routes).await;
+    paused.advance(std::time::Duration::from_secs(3 * 3600)).await;
+    assert_eq!(paused.onward.runs().get(id).await.unwrap().unwrap().summary.status, "suspended");
+    paused.onward.shutdown().await.unwrap();
+    let again = App::on(store, clock, Onward::builder(), routes).await;
+    again.advance(std::time::Duration::from_secs(1)).await;
+    assert_eq!(again.onward.runs().get(id).await.unwrap().unwrap().summary.status, "completed");
+}
+
+#[tokio::test]
+async fn a_step_may_have_the_id_of_what_happens_to_the_handler() {
+    let calls = Count::default();
+    let counts = calls.clone();
+    let handler = async move |step: Step| {
+        let first = counts.hit() == 1;
+        let done = step.run("complete", async || Ok::<_, StepError>("done".to_owned())).await?;
+        assert!(!first, "the handler fails outside of its steps");
+        Ok::<_, StepError>(done)
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let first = app.get("/").await;
+    let id = run_id(&first);
+    assert_eq!(text(&app.follow(first).await), "done");
+    let steps = app.onward.runs().get(id).await.unwrap().unwrap().steps;
+    let steps: Vec<_> = steps.iter().map(|step| (step.id.as_str(), step.kind, step.status)).collect();
+    assert_eq!(steps, [("complete", "run", "succeeded"), ("complete", "handler", "retrying")]);
 }

@@ -226,3 +226,23 @@ async fn steps_do_not_nest() {
     assert_eq!(steps, [("outer", "failed", 1), ("transaction", "failed", 1)], "no retry would help");
     app.onward.shutdown().await.unwrap();
 }
+
+/// In real time: what blocks a thread stops the clocks of tests, too.
+#[tokio::test]
+async fn a_step_that_blocks_its_thread_is_told_of_by_its_name() {
+    let log = Log::default();
+    let _listens = log.listen();
+    let handler = async |step: Step| {
+        step.run("quick", async || Ok::<_, StepError>(())).await?;
+        step.run("blocks", async || {
+            std::thread::sleep(Duration::from_millis(1_100));
+            Ok::<_, StepError>("done".to_owned())
+        })
+        .await
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    assert_eq!(text(&app.get("/").await), "done");
+    let shown = log.text();
+    let told: Vec<_> = shown.lines().filter(|line| line.contains("spawn_blocking")).collect();
+    assert!(told.len() == 1 && told[0].contains("step=\"blocks\""), "{told:?}");
+}
