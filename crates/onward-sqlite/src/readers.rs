@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -79,7 +80,10 @@ impl Readers {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
-            read(conn);
+            // One that panics must not take its thread along: the others would wait for ever when the last is gone.
+            if catch_unwind(AssertUnwindSafe(|| read(conn))).is_err() && !conn.is_autocommit() {
+                drop(conn.execute_batch("ROLLBACK"));
+            }
         }
     }
 
@@ -114,7 +118,9 @@ impl Readers {
         state.reads.push_back(read);
         drop(state);
         self.work.notify_one();
-        Box::pin(async move { outcome.await.unwrap_or_else(|_| Err(unavailable("the store has stopped"))) })
+        Box::pin(async move {
+            outcome.await.unwrap_or_else(|_| Err(unavailable("the store has stopped, or the read panicked")))
+        })
     }
 
     /// Takes no more reads; those that wait are still done.
@@ -132,4 +138,30 @@ fn in_one_state<T>(
     let outcome = work(&transaction);
     transaction.finish().map_err(store_error)?;
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Readers, unavailable};
+    use crate::connection::Place;
+
+    #[tokio::test]
+    async fn readers_survive_what_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        drop(rusqlite::Connection::open(&path).unwrap());
+        let (readers, threads) = Readers::start(&Place::File(path), 2, 10, None).unwrap();
+        for _ in 0..5 {
+            let panics = readers.call::<()>(|_| panic!("as a damaged row might have it"));
+            assert!(panics.await.is_err());
+        }
+        let answer = readers.call(|conn| {
+            conn.query_row("SELECT 7", [], |row| row.get::<_, i64>(0)).map_err(|error| unavailable(error.to_string()))
+        });
+        assert_eq!(answer.await.unwrap(), 7);
+        readers.close();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
 }

@@ -20,6 +20,10 @@ use crate::{
 /// How long a handler that only something else than a step can move is given before the journal moves on without it.
 const STALL: Duration = Duration::from_millis(50);
 
+/// How often the handler is polled before others have their turn: a replay has as many outcomes to give at once as its
+/// journal has.
+const TURNS_MAX: u32 = 256;
+
 /// How an execution of a handler ended.
 #[derive(Debug)]
 pub(crate) enum Ended<T> {
@@ -105,9 +109,17 @@ where
         self.poll_outside(now, cx);
         self.context.poll_acks(cx);
         self.context.advance(now, cx);
+        let mut turns = 0;
         loop {
             if let Some(halt) = self.context.halted() {
                 return Poll::Ready(Ended::of(halt));
+            }
+            turns += 1;
+            if turns > TURNS_MAX {
+                // There is more to do at once, so it neither waits nor rests.
+                self.standing = Standing::default();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if !self.context.may_execute() {
                 return Poll::Ready(Ended::Halted(Halt::LeaseExpired));

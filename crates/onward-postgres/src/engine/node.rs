@@ -66,7 +66,11 @@ impl Inner {
             self.known.forget_node(node);
             return Err(StoreError::LeaseLost);
         }
-        self.take_over(now, lease).await
+        // The lease is renewed, whatever comes of the others: they are looked at with the next heartbeat again.
+        self.take_over(now, lease).await.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not looked for");
+        });
+        Ok(())
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {

@@ -169,6 +169,7 @@ async fn an_endpoint_says_which_responses_fail_its_runs() {
     for status in ["503", "409"] {
         let response = app.send(Request::post("/").body(Body::from(status)).unwrap()).await;
         assert_eq!(response.status().as_str(), status);
+        app.clock.advance(std::time::Duration::from_millis(10));
     }
     let runs = app.onward.runs().list(RunQuery::new()).await.unwrap().runs;
     assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), ["failed", "completed"]);

@@ -128,3 +128,28 @@ async fn a_tower_service_without_axum_is_durable_too() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "42");
     onward.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_long_replay_lets_others_have_their_turn() {
+    let handler = async |step: Step| {
+        for number in 0..5_000 {
+            step.run("step", async || Ok::<_, StepError>(number)).await?;
+        }
+        step.sleep("nap", "1h").await?;
+        Ok::<_, StepError>("done")
+    };
+    let app = App::with(Onward::builder().parked_max(0), |onward| onward.route("/", get(handler))).await;
+    let first = app.get("/").await;
+    app.clock.advance(Duration::from_secs(3600));
+    let (turns, mut others) = (Count::default(), tokio::task::JoinSet::new());
+    let counts = turns.clone();
+    others.spawn(async move {
+        loop {
+            tokio::task::yield_now().await;
+            counts.hit();
+        }
+    });
+    let last = app.follow(first).await;
+    assert_eq!(text(&last), "done");
+    assert!(turns.get() > 5_000 / 256, "others had {} turns", turns.get());
+}

@@ -578,3 +578,24 @@ async fn a_step_that_is_cut_off_by_the_runs_timeout_is_rolled_back_and_who_waits
     let late = Connection::open(&app, &wait, None).await.unwrap().all().await;
     assert_eq!(words(&late)[2..], [r#"response Failed 500 "The request took too long""#]);
 }
+
+#[tokio::test]
+async fn what_is_piped_ends_where_it_could_not_be_kept() {
+    let read = Count::default();
+    let counts = read.clone();
+    let handler = async move |step: Step| {
+        let piped = step.run("pipe", async || {
+            let source = stream::iter(0..1_000).map(|_| {
+                counts.hit();
+                "x".repeat(100)
+            });
+            step.stream().pipe(source).await
+        });
+        piped.await.map_err(|error| format!("{} {}", error.is_too_large(), error.message())).unwrap_err()
+    };
+    let options = onward::Options::default().output_bytes_max(1_000);
+    let app = App::with(Onward::builder().defaults(options), |onward| onward.route("/", get(handler))).await;
+    let answer = app.get("/").await;
+    assert!(text(&answer).starts_with("true") && text(&answer).contains("output_bytes_max"), "{}", text(&answer));
+    assert_eq!(read.get(), 11, "the rest was not asked for");
+}
