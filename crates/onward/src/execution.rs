@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -118,8 +118,8 @@ where
             if turns > TURNS_MAX {
                 // There is more to do at once, so it neither waits nor rests.
                 self.standing = Standing::default();
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                // It wakes the task when the runtime has looked at what came from outside, too.
+                return pin!(tokio::task::yield_now()).poll(cx).map(|()| unreachable!("it is pending at first"));
             }
             if !self.context.may_execute() {
                 return Poll::Ready(Ended::Halted(Halt::LeaseExpired));

@@ -17,7 +17,7 @@ step_future!(Sleep<'a, T>);
 impl Step {
     /// Suspends the run for a duration: a [`Duration`](std::time::Duration), or text such as `"30s"`, `"1h30m"`, `"24h"`, `"7d"`.
     ///
-    /// The deadline is fixed when the step is first reached and is kept; it is never early. At most 366 days.
+    /// The deadline is fixed when the step is first reached and is kept; it is never early. At most 36,600 days.
     ///
     /// ```
     /// # use onward::{Step, StepError};
@@ -37,7 +37,7 @@ impl Step {
     /// Suspends the run until a time; one that has passed ends at once.
     ///
     /// # Errors
-    /// A time more than 366 days away.
+    /// A time more than 36,600 days away.
     pub fn sleep_until<'a>(&self, id: &str, until: impl Into<std::time::SystemTime>) -> Sleep<'a> {
         let since_epoch = until.into().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let until = Timestamp::EPOCH.after(since_epoch);
