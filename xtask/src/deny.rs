@@ -1,4 +1,4 @@
-//! What may be depended on: licences, sources and bans, as `deny.toml` says. Known vulnerabilities are not looked up, as
+//! Licences and sources of dependencies, and bans, as `deny.toml` says. Known vulnerabilities are not looked up, as
 //! their list is in a repository that a build does not reach.
 
 use std::{

@@ -66,8 +66,8 @@ pub enum Change {
     },
     /// An operator asked to try the step again: what was recorded of it before no longer counts.
     Reset,
-    /// The handler let go of the step: it lost a race, or its future was dropped. What was recorded of it stays, and a
-    /// replay need not ask for it again.
+    /// The handler let go of the step, because the step lost a race or its future was dropped. Its entries stay, and a
+    /// replay need not ask for the step again.
     LetGo,
     /// An execution of the handler could not go on with this journal. The run waits for another handler.
     Blocked {
@@ -81,7 +81,7 @@ pub enum Change {
 /// The reason for which a handler cannot go on with a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockedBy {
-    /// It returned without asking for the step.
+    /// The handler returned without asking for the step.
     NotAsked,
     /// The step's output is not of the type that it asks for.
     Unreadable,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::BoxError;
 
-/// Bodies up to so many bytes are not counted: what their connections cost is of the same size.
+/// Bodies up to so many bytes are not counted, because the cost of their connections is of the same size.
 const UNCOUNTED: usize = 16 * 1024;
 /// How many more bytes are progress.
 const PROGRESS: usize = 16 * 1024;
@@ -73,13 +73,13 @@ struct Reading {
 /// The reason for which a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is larger than its limit.
+    /// The body is larger than its limit.
     TooLarge,
-    /// It is larger than a limit that somebody else has put around it, such as a layer.
+    /// The body is larger than the limit of a layer around the app.
     Limited,
     /// Nothing of it came for as long as it may be silent.
     Silent,
-    /// It broke off, or is not what its headers say.
+    /// The body broke off, or is not as its headers say.
     Unreadable,
     /// The bodies of all requests have the memory that they may have.
     Full,
@@ -98,13 +98,13 @@ impl Held {
         &self.bytes
     }
 
-    /// What was read, and what it has of the memory for bodies: to be kept as long as the bytes are.
+    /// The bytes, and their share of the memory for bodies, which is to be kept for as long as they are.
     pub fn into_parts(self) -> (Bytes, Share) {
         (self.bytes, self.share)
     }
 }
 
-/// What a body has of the memory for bodies. Dropping it gives that back.
+/// The share that a body has of the memory for bodies. Dropping a share gives it back.
 #[derive(Debug)]
 pub struct Share {
     bodies: Arc<Bodies>,
@@ -139,7 +139,7 @@ impl Bodies {
 
     /// Reads a whole body of at most `limit` bytes, which may be silent for as long as `silence` says.
     ///
-    /// **Cancel safety**: dropping the future gives back what the body has taken; what was read of it is lost.
+    /// **Cancel safety**: dropping the future gives back the memory that the body has taken, and loses the bytes that were read.
     ///
     /// # Errors
     /// See [`Refused`].

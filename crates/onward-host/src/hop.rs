@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// Those that are so without being listed in `connection`.
+/// Headers of the hop that `connection` need not list.
 const OF_THE_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -15,7 +15,7 @@ const OF_THE_HOP: [&str; 9] = [
     "proxy-authorization",
 ];
 
-/// Takes away the headers of the hop: those of a fixed list, and those that `connection` names.
+/// Takes away the headers of the hop, by a fixed list and by the names in `connection`.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();

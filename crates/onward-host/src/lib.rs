@@ -1,7 +1,7 @@
 //! Code that the library and the engine share above the scheduler.
 //!
 //! The crate serves connections (it bounds their number, and the time that each may be silent), and reads the bodies of
-//! requests (it bounds the memory of all). It also knows which headers a message may not be kept with.
+//! requests (it bounds the memory of all). The module [`hop`] takes away the headers that a kept message must not have.
 
 pub mod bodies;
 pub mod hop;

@@ -91,7 +91,7 @@ impl Inner {
     }
 }
 
-/// Whether the server takes no writes any more: it is not the primary, though its connections stay.
+/// Whether the server takes no writes any more, because another one is the primary now.
 fn is_read_only(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     code == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)

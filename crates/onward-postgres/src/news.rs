@@ -276,7 +276,7 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
             Err(error) => tracing::debug!(error = &*error, "no connection for notifications"),
         }
         wire.told.lock().clear();
-        // One that worked for a while is replaced at once; what fails again and again is left alone for longer.
+        // A connection that worked for a while is replaced at once; rests grow while connections fail.
         rest = if began.elapsed() > PAUSE { REST } else { (rest * 2).min(PAUSE) };
         tokio::select! {
             () = closed.cancelled() => return,
@@ -285,8 +285,8 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
     }
 }
 
-/// Whether the database does not know notifications: it says that it does not support them, or cannot read the statement.
-/// Whatever else it says no to passes.
+/// Whether the database has no notifications, which it tells by "not supported" or by a syntax error. Every other refusal
+/// passes.
 fn is_unsupported(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     code.is_some_and(|code| [SqlState::FEATURE_NOT_SUPPORTED, SqlState::SYNTAX_ERROR].contains(code))

@@ -165,7 +165,7 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
 /// How long a request's body may be silent while it is read.
 const BODY_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// The body of a request, up to a limit. What it has of the memory for bodies is to be held until it is answered.
+/// The body of a request, up to a limit. The caller holds the share until the request is answered.
 async fn read(shared: &Shared, request: Request, limit: usize) -> Result<(Bytes, Share), Refusal> {
     let read = shared.bodies.read(request.into_body(), limit, Some(BODY_SILENCE)).await;
     read.map(Held::into_parts).map_err(|refused| match refused {

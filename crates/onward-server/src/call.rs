@@ -171,7 +171,7 @@ async fn send(live: &Live, call: Call, url: reqwest::Url) -> Result<Answered, No
     let caller = &live.shared.caller;
     let (mut url, mut hops) = (url, 0);
     let mut response = loop {
-        // Why before the call is written: it is as large as all that the run has.
+        // Why before the call is written: the body is as large as the whole state of the run.
         let share = caller.transfers.send(host_of(&url), bytes_of(live)).await;
         let wire = match &live.origin.target {
             Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
@@ -276,7 +276,7 @@ fn to_function(live: &Live, call: Call, event: &serde_json::Value) -> Option<Wir
     Some(Wire { method: Method::POST, headers, body: body.into() })
 }
 
-/// Where a function is called, for a step or for what comes next.
+/// The URL at which a function is called, for a step or for the next discovery.
 fn url_of_function(live: &Live, call: Call, url: &str) -> Option<reqwest::Url> {
     let mut url = reqwest::Url::parse(url).ok()?;
     let step = match call.unit {

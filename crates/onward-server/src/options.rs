@@ -122,7 +122,7 @@ pub struct Limits {
     /// The most bytes that the runs under way may have in memory: their requests and the outputs of their steps. A quarter
     /// of it is for runs that only wait.
     pub runs_bytes: usize,
-    /// The most bytes of calls that are being sent, and of answers that are being read. Those up to 16 KiB are not counted.
+    /// The most bytes of calls that are being sent, and of answers that are being read, without those up to 16 KiB.
     pub transfers_bytes: usize,
     /// The most connections that are served at once; as many as the process may have descriptors, less 512, where that is
     /// fewer. Sixteen more are taken for operators: `/health`, `/metrics` and `/v1/runs`.

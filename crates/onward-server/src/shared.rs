@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub(crate) caller: Caller,
     /// Reads the bodies of requests.
     pub(crate) bodies: Arc<Bodies>,
-    /// What runs under way have in memory.
+    /// The memory of runs under way.
     pub(crate) memory: Arc<Memory>,
     pub(crate) live: Registry,
     pub(crate) functions: Functions,

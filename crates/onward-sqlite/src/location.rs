@@ -1,4 +1,4 @@
-//! Where a database is, as a URL says it.
+//! The location of a database, as a URL tells it.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use onward_core::StoreError;
 
 use crate::error::misconfigured;
 
-/// Where a database is.
+/// The location of a database.
 ///
 /// `sqlite:PATH` and `sqlite://PATH` name a file, which is made where there is none. `sqlite::memory:` is a database in
 /// memory. The parameter `mode` is `rwc` (as without it), `rw` (the file must be there) or `memory`, as elsewhere; there are
@@ -24,7 +24,7 @@ use crate::error::misconfigured;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// In memory: it ends with the store.
+    /// In memory, for as long as the store is open.
     Memory,
     /// In a file.
     File {
@@ -39,8 +39,8 @@ impl Location {
     /// Reads a URL.
     ///
     /// # Errors
-    /// [`StoreError::Misconfigured`], which names what is wrong: another scheme, no path, a parameter that is not known, or
-    /// one that the store cannot do.
+    /// [`StoreError::Misconfigured`], which names what is wrong: another scheme, no path, an unknown parameter, or a mode
+    /// in which the store cannot work.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
         let rest = url.strip_prefix("sqlite:").ok_or_else(|| misconfigured("the URL does not begin with sqlite:"))?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);

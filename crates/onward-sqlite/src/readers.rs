@@ -80,7 +80,7 @@ impl Readers {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
-            // One that panics must not take its thread along: the others would wait for ever when the last is gone.
+            // A read that panics must not end its thread: the other reads would wait for ever once no thread is left.
             if catch_unwind(AssertUnwindSafe(|| read(conn))).is_err() && !conn.is_autocommit() {
                 drop(conn.execute_batch("ROLLBACK"));
             }

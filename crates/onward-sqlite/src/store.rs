@@ -87,7 +87,7 @@ impl OpenFile {
         }
     }
 
-    /// The refusal of all calls, where it does not: what is written would be lost with the process.
+    /// The refusal of all calls where the file is lost, because its new rows would end with the process.
     fn lost(&self) -> Option<StoreError> {
         self.is_lost.load(Ordering::Relaxed).then(|| {
             unavailable(format!(
@@ -99,7 +99,7 @@ impl OpenFile {
     }
 }
 
-/// What tells a file from another one of the same name.
+/// The device and number of a file, which tell it from another file of the same name.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;

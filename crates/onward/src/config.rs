@@ -108,7 +108,7 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 /// The most steps a run may have: with all their attempts they fit into a journal.
 const STEPS_MAX: usize = 40_000;
 
-/// Which responses fail a run.
+/// A rule that tells the responses that fail a run.
 #[derive(Clone)]
 pub(crate) struct FailedWhen(Arc<Fails>);
 
@@ -136,11 +136,11 @@ impl fmt::Debug for FailedWhen {
 #[derive(Clone, Debug)]
 pub(crate) struct Headers {
     dropped: BTreeSet<String>,
-    /// Those of the dropped that were named by the user.
+    /// The dropped headers that the user named.
     unneeded: BTreeSet<String>,
 }
 
-/// What is not kept by itself: credentials.
+/// Credentials, which are not kept by themselves.
 const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 impl Default for Headers {
@@ -300,8 +300,8 @@ impl Options {
     }
 
     /// Does not keep a request header: replays of the handler don't see it, and need not. For `authorization`, `cookie` and
-    /// `proxy-authorization`, which are not kept by themselves, it says so: otherwise the log warns once for each endpoint
-    /// whose requests have one.
+    /// `proxy-authorization`, which are not kept by themselves, the option says that the handler does not need them: otherwise the log warns once for each
+    /// endpoint that is sent one.
     pub fn drop_header(mut self, name: &str) -> Self {
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => {
@@ -339,7 +339,7 @@ impl Options {
         self
     }
 
-    /// Which responses of the handler fail its run, once that has steps. Default: those with a status of 500 and more,
+    /// Tells which responses of the handler fail its run, once the run has steps. By default a status of 500 or more does,
     /// so that a run that failed is one for `retry`, lists and alerts, whatever type of error its handler returns. The
     /// clients get the response as it is, either way. A [`StepError`](crate::StepError) that the handler returns fails the
     /// run whatever this says.

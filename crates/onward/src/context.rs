@@ -76,7 +76,7 @@ struct State {
     lease: Option<Lease>,
     attached: Option<AttachGuard>,
     wakers: BTreeMap<StepKey, Waker>,
-    /// Whom to wake when the lock is let go of.
+    /// Wakers to call when the lock is let go of.
     woken: Vec<Waker>,
     driver: Driver,
     acks: VecDeque<Written>,
@@ -89,7 +89,7 @@ struct State {
     fetched_at: Timestamp,
     /// While a transaction decides what the next entry is, later checkpoints wait here.
     gate: Option<Vec<(Checkpoint, Option<StepKey>)>>,
-    /// What the request's body has of the memory for bodies: until the run is parked, which has a bound of its own.
+    /// The body's share of the memory for bodies. A parked run gives it back, because parked runs have a bound of their own.
     share: Option<Share>,
     /// Closures of steps that are running now.
     running: usize,
@@ -298,7 +298,7 @@ impl Context {
         unbegun
     }
 
-    /// Whether a step may be recorded; where it may not, that is said.
+    /// Whether a step may be recorded. The log tells of a step that may not.
     fn is_open(&self, state: &State, step: impl std::fmt::Display) -> bool {
         if let Some(closed) = state.closed {
             self.say_late(step, closed);
@@ -425,7 +425,7 @@ impl Context {
             None if let Some(closed) = state.closed => Poll::Ready(Err(closed.error().to_payload())),
             None => {
                 state.wait_for(key, cx);
-                // A task of its own may have asked late for an outcome that was passed over: it is offered anew.
+                // A task of its own may have asked late for an outcome that was passed over, and now gets another offer.
                 if state.machine.has_offer() {
                     state.driver.wake_if_resting();
                 }
@@ -529,7 +529,7 @@ impl State {
         let_go.into_iter().filter_map(|key| self.machine.record_let_go(key, now)).collect()
     }
 
-    /// No more steps are taken: who waits for one in a task of its own is told so.
+    /// No more steps are taken. Tasks that wait for one are woken with an error.
     fn close(&mut self, closed: Closed) {
         self.closed.get_or_insert(closed);
         self.woken.extend(std::mem::take(&mut self.wakers).into_values());

@@ -244,7 +244,7 @@ impl StepError {
             ErrorKind::NonDeterminism => Code::NonDeterminism,
             _ => Code::StepFailed,
         };
-        // What a user's error says stays in the run's record; what a handler does wrong is said at once.
+        // A user's error stays in the run's record. A mistake of the handler is told at once, in words of ours.
         let why = match self.0.kind {
             ErrorKind::Invalid | ErrorKind::NonDeterminism => self.message(),
             _ => "",
@@ -371,11 +371,11 @@ impl From<InvalidStep> for StepError {
     }
 }
 
-/// What a step's closure may fail with: any error, `anyhow::Error`, `eyre::Report`, a boxed error, or a text.
+/// An error that a step's closure may return: any error, `anyhow::Error`, `eyre::Report`, a boxed error, or a text.
 ///
 /// An error of the closure is a failed attempt and is tried again; a [`StepError`] is taken as it is, also where it is
-/// the source of another error: with `anyhow`'s `.context(…)`, say. One that `?` alone has turned into another type counts
-/// as any error, because nobody can tell it from others: an attempt after it is tried again, whatever it said.
+/// the source of another error: with `anyhow`'s `.context(…)`, say. A step's error that `?` alone has turned into another type
+/// counts as any error, because nobody can tell it from others: an attempt after it is tried again, whatever it said.
 ///
 /// ```
 /// # use onward::{Step, StepError};

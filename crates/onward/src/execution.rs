@@ -118,7 +118,7 @@ where
             if turns > TURNS_MAX {
                 // There is more to do at once, so it neither waits nor rests.
                 self.standing = Standing::default();
-                // It wakes the task when the runtime has looked at what came from outside, too.
+                // The future wakes the task when the runtime has polled its sockets and timers, too.
                 return pin!(tokio::task::yield_now()).poll(cx).map(|()| unreachable!("it is pending at first"));
             }
             if !self.context.may_execute() {

@@ -51,8 +51,8 @@ type StepFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StepError>> + Sen
 /// output was not yet committed it is not kept, and a later replay of the handler asks for it again.
 ///
 /// A step may be taken in any task, `tokio::spawn`ed, of a `JoinSet`, or an actor's, as long as the handler awaits it before
-/// it returns. One that is asked for, or ends, after that is an error and changes nothing; so is one inside the closure of
-/// another step. When a run is suspended, its handler's future is dropped, but tasks that the handler spawned are not: their
+/// it returns. A step that is asked for, or ends, after that is an error and changes nothing; so is a step inside the closure
+/// of another. When a run is suspended, its handler's future is dropped, but tasks that the handler spawned are not: their
 /// steps end with an error then, and the next execution spawns them again.
 ///
 /// # Example
@@ -214,7 +214,7 @@ fn refused<'a, T: Send + 'a>(error: StepError) -> StepFuture<'a, T> {
 
 /// Reads a journaled output.
 ///
-/// One that is not of the handler's type blocks the run, and the future stays pending: another deploy may read it.
+/// An output that is not of the handler's type blocks the run, and the future stays pending: another deploy may read it.
 async fn read<T: serde::de::DeserializeOwned>(asked: &Asked, output: &Payload) -> Result<T, StepError> {
     match parse(asked, output) {
         Ok(value) => Ok(value),

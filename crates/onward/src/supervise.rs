@@ -172,7 +172,7 @@ where
     })
     .await
     .map(|body| {
-        // It is kept, and given to others over connections of their own.
+        // The response is kept, and given to others over connections of their own.
         onward_host::hop::strip(&mut parts.headers);
         if context.request.method != Method::HEAD {
             set_length(&mut parts, body.len());

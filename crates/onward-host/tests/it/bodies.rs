@@ -94,7 +94,7 @@ async fn a_body_is_refused_for_what_is_wrong_with_it() {
 }
 
 proptest! {
-    /// Whatever bodies come, the bound holds, each that is read is whole, and all is given back.
+    /// The bound holds, each body that is read is whole, and all memory is given back, in whatever order bodies come.
     #[test]
     fn the_bound_holds_and_all_is_given_back(
         bytes_max in 20_000_usize..200_000,

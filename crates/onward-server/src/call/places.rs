@@ -32,14 +32,14 @@ struct State {
     last: String,
 }
 
-/// Who waits for places, and for how many.
+/// A call that waits for places, and how many.
 #[derive(Debug)]
 struct Waiting {
     weight: usize,
     give: oneshot::Sender<Place>,
 }
 
-/// One place or several, which are given back when this is dropped.
+/// Places that are given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,

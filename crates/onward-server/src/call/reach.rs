@@ -119,7 +119,8 @@ impl Reach {
         keeps && (self.is_listed(to) || (is_same(from, to) && self.check_host(to).is_ok()))
     }
 
-    /// Where a response redirects a request whose body cannot be sent twice by its client, if it may be followed.
+    /// The URL to which a response redirects, if the redirect may be followed. The client itself cannot follow it, because the
+    /// body is not kept.
     pub(super) fn redirected(&self, response: &reqwest::Response, hops: usize) -> Option<Url> {
         let location = response.headers().get(http::header::LOCATION)?.to_str().ok()?;
         let to = response.url().join(location).ok()?;
@@ -234,7 +235,7 @@ mod tests {
         assert!(!reach.follows(307, &url("http://127.0.0.1/x"), &url("http://127.0.0.1/y"), 1), "it is private");
     }
 
-    /// What a name resolves to may change between the check and the connection.
+    /// The address of a name may change between the check and the connection.
     #[tokio::test]
     async fn a_name_that_leads_to_a_private_address_is_not_connected_to() {
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
 //! The memory of calls that are being sent, and of answers that are being read.
 //!
-//! A call that waits for its answer costs next to nothing, and may wait for hours. What is being transferred costs its
-//! bytes, so these are counted apart, and shared among hosts like the [places](super::places) of calls.
+//! A call that waits for its answer costs next to nothing, and may wait for hours. A transfer costs its bytes, so transfers
+//! are counted apart, and shared among hosts like the [places](super::places) of calls.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use super::{
     places::{Place, Places},
 };
 
-/// Transfers up to so many bytes are not counted: what their connections cost is of the same size.
+/// Transfers up to so many bytes are not counted, because the cost of their connections is of the same size.
 const UNCOUNTED: usize = 16 * 1024;
 /// How many bytes are one place.
 const UNIT: usize = 1024;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Transfers(Arc<Places>);
 
-/// What a transfer has of the memory. Dropping it gives that back.
+/// The share that a transfer has of the memory. Dropping a share gives it back.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     taken: Vec<Place>,
@@ -100,7 +100,7 @@ impl Transfers {
     }
 }
 
-/// A call's body. What it has of the memory is given back when it has been written to its connection.
+/// A call's body. Its share of the memory is given back when the body has been written to its connection.
 pub(super) struct Outgoing {
     bytes: Option<Bytes>,
 }

@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-/// What a run under way costs beside its request and the outputs of its steps.
+/// The cost of a run under way beside its request and the outputs of its steps.
 const OVERHEAD: usize = 2 * 1024;
 /// How often the log says that no run can begin.
 const SAID_EVERY: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub(crate) struct Memory {
     bytes_max: usize,
     taken: AtomicUsize,
     freed: Notify,
-    /// Whose turn it is to be loaded.
+    /// The turn to load a run.
     turn: Mutex<()>,
     said_at: parking_lot::Mutex<Option<Instant>>,
 }

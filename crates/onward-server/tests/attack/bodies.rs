@@ -16,7 +16,7 @@ async fn stalled_bodies_take_no_more_than_their_budget_and_give_way_to_honest_on
     let (mut wave, mut refused) = (Vec::new(), 0);
     for _ in 0..40 {
         let mut stream = tokio::net::TcpStream::connect(engine.address).await.unwrap();
-        // Who is refused is cut off in the middle.
+        // A sender that is refused is cut off in the middle.
         match tokio::io::AsyncWriteExt::write_all(&mut stream, &sends).await {
             Ok(()) => wave.push(stream),
             Err(_) => refused += 1,

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::engine::{Engine, eventually};
 
-/// A server of raw answers, by the number of the call; where there is none, the connection is held.
+/// A server of raw answers, by the number of the call. Without an answer, the server holds the connection.
 struct Raw {
     address: SocketAddr,
     calls: Arc<AtomicUsize>,

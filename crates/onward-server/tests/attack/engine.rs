@@ -22,7 +22,7 @@ pub(crate) struct Engine {
     _log: JoinSet<()>,
 }
 
-/// What a process has.
+/// The cost of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     /// The most MiB that it has had at once.

@@ -1,6 +1,6 @@
 //! Strangers, pages, endpoints and senders that mean no good, against the binary as it is installed.
 //!
-//! What time limits alone decide is tested where time can be paused: `onward-host/tests/it/silence.rs`.
+//! Time limits are tested where time can be paused: `onward-host/tests/it/silence.rs`.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails where it is wrong")]
 

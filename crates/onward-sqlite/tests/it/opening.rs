@@ -42,7 +42,7 @@ fn a_url_says_whether_the_file_must_be_there() {
     drop(SqliteStore::open_url("sqlite::memory:", Options::new()).unwrap());
 }
 
-/// Whatever is written to a file that nobody can reach any more is lost with the process.
+/// Rows in a file that nobody can reach any more are lost with the process.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_was_removed_or_replaced_is_noticed_and_written_no_more() {

@@ -151,7 +151,7 @@ impl Builder {
     }
 
     /// How many bytes the requests and the steps' outputs of waiting runs may have that keep their handlers in memory;
-    /// what the handlers themselves hold is not counted. A run for which there is no room is replayed when it goes on.
+    /// the handlers' own memory is not counted. A run for which there is no room is replayed when it goes on.
     /// Default 256 MiB.
     pub fn parked_bytes_max(mut self, bytes: usize) -> Self {
         self.parking.bytes_max = bytes;
@@ -276,8 +276,8 @@ impl Builder {
         self
     }
 
-    /// Opens the app without resuming runs: those that are due wait, here, until it is opened without this. For an operator
-    /// who looks at runs, cancels or deletes them, when resuming them does harm. Requests are served as ever; their runs wait,
+    /// Opens the app without resuming runs: due runs wait here until the app is opened without this option. An operator can
+    /// then look at runs, cancel or delete them, when resuming them does harm. Requests are served as ever; their runs wait,
     /// too, once they have left memory.
     ///
     /// ```

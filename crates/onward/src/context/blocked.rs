@@ -20,16 +20,16 @@ pub(crate) struct Missing {
     pub(crate) cause: BlockedBy,
 }
 
-/// What becomes of a run that is blocked.
+/// The next thing to do with a blocked run.
 pub(crate) enum Rest {
-    /// It is tried again then.
+    /// The run is tried again then.
     Until(Timestamp),
-    /// It was blocked for as long as it may be.
+    /// The run was blocked for as long as it may be.
     Over(StepError),
 }
 
 impl Missing {
-    /// What is wrong, in words.
+    /// The fault in words.
     pub(crate) fn text(&self) -> String {
         let step = &self.step;
         match self.cause {
@@ -40,7 +40,7 @@ impl Missing {
         }
     }
 
-    /// What to do about it.
+    /// The advice for a developer.
     const fn advice(&self) -> &'static str {
         match self.cause {
             BlockedBy::NotAsked => {
@@ -54,8 +54,8 @@ impl Missing {
     }
 }
 
-/// What becomes of a run that has been blocked for a time: it rests for as long as that, so that its rests double, and no
-/// longer than its timeout and `blocked_for` allow.
+/// Returns when a blocked run is tried again; `None` where its time is over. A run rests for as long as it has been blocked,
+/// so that its rests double, and no longer than its timeout and `blocked_for` allow.
 fn rest(since: Timestamp, now: Timestamp, timeout_at: Option<Timestamp>, blocked_for: Duration) -> Option<Timestamp> {
     let over_at = since.after(blocked_for);
     if now >= over_at {

@@ -8,8 +8,8 @@ use super::{Context, State};
 
 /// The state of an execution, locked.
 ///
-/// Whom the state woke meanwhile is woken when the lock has been let go of: a waker is code of others, which may run there
-/// and then, and come back for the lock.
+/// Wakers are called when the lock has been let go of, because a waker is others' code, which may run there and then and come
+/// back for the lock.
 pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
 
 impl Context {

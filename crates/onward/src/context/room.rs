@@ -55,7 +55,7 @@ impl State {
         Room { output_max: options.output_bytes_max, state_max: options.state_bytes_max, taken }
     }
 
-    /// Whether an output has room among those of the run. What bounds it by itself was looked at before.
+    /// Whether an output has room among those of the run. The caller has looked at its own limit before.
     pub(super) fn has_room(&self, options: &Options, bytes: usize) -> Result<(), StepError> {
         Room { output_max: usize::MAX, ..self.room(options) }.check(bytes)
     }

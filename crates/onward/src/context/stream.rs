@@ -40,7 +40,7 @@ pub(crate) struct StreamState {
     /// Why a step, or the handler, cannot be said to have streamed what it meant to.
     failed: BTreeMap<Option<StepKey>, StepError>,
     waiting: Vec<Waker>,
-    /// Whom to wake when the lock is let go of.
+    /// Wakers to call when the lock is let go of.
     woken: Vec<Waker>,
 }
 

@@ -107,7 +107,7 @@ impl Context {
         let now = self.now();
         let mut state = self.lock();
         let waiting = state.gate.take().unwrap_or_default();
-        // What is told of them comes after what waits.
+        // The entries about them come after the checkpoints that wait.
         let let_go = std::mem::take(&mut state.let_go);
         state.machine.use_reserved(deciding.seq);
         let next = match answer {

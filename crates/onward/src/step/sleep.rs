@@ -17,7 +17,7 @@ step_future!(Sleep<'a, T>);
 impl Step {
     /// Suspends the run for a duration: a [`Duration`](std::time::Duration), or text such as `"30s"`, `"1h30m"`, `"24h"`, `"7d"`.
     ///
-    /// The deadline is fixed when the step is first reached and is kept; it is never early. At most 36,600 days.
+    /// The deadline is fixed when the step is first reached and is kept; the sleep never ends early. At most 36,600 days.
     ///
     /// ```
     /// # use onward::{Step, StepError};

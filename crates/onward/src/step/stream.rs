@@ -94,7 +94,7 @@ impl StreamWriter {
     /// the text is empty.
     ///
     /// # Errors
-    /// The first error of an item, or a text with more bytes than a step's output may have: what came before was streamed.
+    /// The first error of an item, or a text with more bytes than a step's output may have. The chunks before it were streamed.
     pub async fn pipe<S>(&self, source: S) -> Result<String, StepError>
     where
         S: Stream,
@@ -108,7 +108,7 @@ impl StreamWriter {
             let bytes = item.into_chunk()?;
             let from = text.len();
             decode(&mut decoder, &bytes, &mut text, false);
-            // The text is mostly the step's output: what cannot be kept is not streamed and paid for to its end.
+            // The text is mostly the step's output, so a text that cannot be kept need not be streamed, and paid for, to its end.
             context.room().check(text.len())?;
             send(context, *step, &text[from..])?;
             poll_fn(|cx| context.poll_room(cx)).await;

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// What the process has.
+/// The cost of this process.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     /// The most MiB that it has had at once since it was last asked to forget.
@@ -167,7 +167,7 @@ async fn runs_that_wait_with_large_requests_keep_no_more_memory_than_they_may() 
     app.stop().await;
 }
 
-/// What a reader costs who takes nothing: what `docs/STREAMING.md` says.
+/// A reader who takes nothing costs no more than `docs/STREAMING.md` says.
 #[tokio::test]
 async fn readers_who_take_nothing_cost_what_was_promised() {
     let streams = async |step: Step| {

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::support::{App, Count, Log, run_id, text};
 
-/// What is told to the world outside, so that a test can change it between two executions.
+/// A switch outside of the run, which a test can flip between two executions.
 #[derive(Clone, Default)]
 struct Switch(Arc<AtomicBool>);
 
@@ -37,7 +37,7 @@ impl Switch {
     }
 }
 
-/// Charges, waits, and ships: what must never be "completed" half-way.
+/// Charges, waits, and ships: a run that must never be "completed" half-way.
 async fn pay(step: Step, charged: &Count, user: String) -> Result<String, StepError> {
     step.run("charge", async || Ok::<_, StepError>(charged.hit())).await?;
     step.sleep("settle", "1h").await?;
@@ -238,7 +238,7 @@ async fn an_output_that_the_handlers_type_cannot_read_blocks_the_run() {
     assert_eq!(text(&app.follow(first).await), "7");
 }
 
-/// The losers of a race need not be asked for again: nobody else can say whether they would have been.
+/// The losers of a race need not be asked for again, because the handler is past them.
 #[tokio::test]
 async fn losers_of_races_need_not_be_asked_for_again() {
     let rung = Switch::default();

@@ -115,7 +115,7 @@ async fn a_failed_run_goes_on_from_the_step_that_failed_it() {
     assert_eq!(&run.response.unwrap().body()[..], b"mended 3");
 }
 
-/// The usual error type of an axum app: whatever went wrong, it answers with a 500 of its own.
+/// The usual error type of an axum app, which answers every error with a 500 of its own.
 struct AppError(onward::BoxError);
 
 impl<E: Into<onward::BoxError>> From<E> for AppError {

@@ -63,7 +63,7 @@ async fn actor(step: Step) -> Result<String, StepError> {
     let mut task = JoinSet::new();
     task.spawn(async move {
         while let Some((id, answer)) = told.recv().await {
-            // Who asked may have gone.
+            // The receiver may have gone.
             let _ = answer.send(owner.run(id, async || Ok::<_, StepError>(5)).await);
         }
     });
@@ -112,7 +112,7 @@ async fn steps_on_other_threads_are_steps() {
     app.onward.shutdown().await.unwrap();
 }
 
-/// What a step in a task of its own came to.
+/// The result of a step in a task of its own.
 type Outcome = Arc<Mutex<Option<Result<u32, StepError>>>>;
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn a_step_in_a_task_ends_with_its_execution() {
             if slept.is_err() {
                 counts.hit();
             }
-            // Who asked may have gone.
+            // The receiver may have gone.
             let _ = tell.send(slept);
         });
         step.sleep("nap", "1h").await?;
@@ -227,7 +227,7 @@ async fn steps_do_not_nest() {
     app.onward.shutdown().await.unwrap();
 }
 
-/// In real time: what blocks a thread stops the clocks of tests, too.
+/// In real time, because a blocked thread stops the clocks of tests, too.
 #[tokio::test]
 async fn a_step_that_blocks_its_thread_is_told_of_by_its_name() {
     let log = Log::default();
