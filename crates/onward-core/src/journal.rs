@@ -96,7 +96,8 @@ pub enum BlockedBy {
 pub fn reset_entries(journal: &[Entry], step: Option<StepKey>, now: Timestamp) -> Vec<Entry> {
     // A step may have the id under which what happens to the handler is recorded.
     let mut last: BTreeMap<(bool, StepKey), &Entry> = BTreeMap::new();
-    for entry in journal {
+    // What the handler let go of stays as it was recorded.
+    for entry in journal.iter().filter(|entry| entry.change != Change::LetGo) {
         last.insert((entry.kind == StepKind::Handler, entry.key()), entry);
     }
     let begins_anew = |entry: &&Entry| match &entry.change {

@@ -82,7 +82,9 @@ fn is_other_node(abort: &Abort) -> bool {
 
 /// The version of the schema, where there is one: read by a role that has no right to change it.
 async fn version(conn: &Conn) -> Result<Option<i64>, Abort> {
-    let is_there: bool = conn.query_one("SELECT to_regclass('onward_schema') IS NOT NULL", &[]).await?.try_get(0)?;
+    // Why in the first schema alone: that is where the tables would be made.
+    let own = "SELECT to_regclass(format('%I.onward_schema', current_schema())) IS NOT NULL";
+    let is_there: bool = conn.query_one(own, &[]).await?.try_get(0)?;
     if !is_there {
         return Ok(None);
     }
@@ -90,10 +92,17 @@ async fn version(conn: &Conn) -> Result<Option<i64>, Abort> {
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
+fn newer(version: i64, newest: i64) -> StoreError {
+    misconfigured(format!("the database has schema {version}, this release knows up to {newest}: use a newer release"))
+}
+
 /// Whether it did anything.
 async fn attempt(conn: Conn) -> Result<bool, Abort> {
-    if version(&conn).await? == i64::try_from(MIGRATIONS.len()).ok() {
-        return Ok(false); // a role that may not make tables can open it
+    let newest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    match version(&conn).await? {
+        Some(version) if version == newest => return Ok(false), // a role that may not make tables can open it
+        Some(version) if version > newest => return Err(newer(version, newest).into()),
+        _ => {}
     }
     conn.batch_execute(
         "CREATE TABLE IF NOT EXISTS onward_schema (id INT8 PRIMARY KEY, version INT8 NOT NULL); \
@@ -103,11 +112,9 @@ async fn attempt(conn: Conn) -> Result<bool, Abort> {
     let tx = Tx::begin(conn).await?;
     let row = tx.one("SELECT version FROM onward_schema WHERE id = 1 FOR UPDATE", &[]).await?;
     let version: i64 = row.ok_or_else(|| corrupt("onward_schema has no row"))?.try_get(0)?;
-    let newest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
     if version > newest {
         tx.rollback().await?;
-        let why = format!("the database has schema {version}, this release knows up to {newest}: use a newer release");
-        return Err(misconfigured(why).into());
+        return Err(newer(version, newest).into());
     }
     let done = usize::try_from(version).map_err(|_| corrupt("the database has a negative schema version"))?;
     for sql in &MIGRATIONS[done..] {

@@ -32,8 +32,10 @@ use crate::{
 
 /// Makes calls: keeps connections open, and bounds how many are under way.
 pub(crate) struct Caller {
-    /// For origins that are listed, and for all others.
+    /// For calls of endpoints: of origins that are listed, and of all others.
     clients: [reqwest::Client; 2],
+    /// The same for the requests of steps, which are redirected without us.
+    gateway_clients: [reqwest::Client; 2],
     reach: Reach,
     /// For calls of endpoints.
     reentries: Arc<Places>,
@@ -54,7 +56,8 @@ impl Caller {
         let Limits { reentries, reentries_per_origin, transfers_bytes, .. } = options.limits;
         let reach = Reach::new(&options.origins);
         Ok(Self {
-            clients: reach.clients()?,
+            clients: reach.clients(false)?,
+            gateway_clients: reach.clients(true)?,
             reach,
             reentries: Places::new(reentries, reentries_per_origin),
             gateways: Places::new(reentries, reentries_per_origin),
@@ -67,10 +70,21 @@ impl Caller {
         &self.reach
     }
 
-    /// The client that may connect to where a URL leads.
-    pub(crate) fn client(&self, url: &reqwest::Url) -> &reqwest::Client {
+    /// The client that may connect to where the URL of an endpoint leads.
+    fn client(&self, url: &reqwest::Url) -> &reqwest::Client {
         let [listed, others] = &self.clients;
         if self.reach.is_listed(url) { listed } else { others }
+    }
+
+    /// The client that may connect to where the URL of a step leads.
+    fn gateway_client(&self, url: &reqwest::Url) -> &reqwest::Client {
+        let [listed, others] = &self.gateway_clients;
+        if self.reach.is_listed(url) { listed } else { others }
+    }
+
+    /// A place among the calls of endpoints, if one is free now.
+    fn try_place(&self, url: &reqwest::Url) -> Option<Place> {
+        self.reentries.try_take(host_of(url))
     }
 
     /// Waits for a place among the calls of endpoints. **Cancel-safe**.
@@ -157,22 +171,28 @@ async fn ask(live: &Arc<Live>, call: Call) -> Result<Answered, NoAnswer> {
         reach.explain(&url, refused);
         "the engine may not call the endpoint"
     })?;
-    let _place = live.shared.caller.place(&url).await;
-    if !live.may_call() {
-        std::future::pending::<()>().await; // the run is over here, and with it this call
-    }
+    let _place = match live.shared.caller.try_place(&url) {
+        Some(place) => place,
+        // The runs of a slow host must not take the memory of all.
+        None if live.shared.memory.is_half_full() && live.give_back_unplaced() => std::future::pending().await,
+        None => live.shared.caller.place(&url).await,
+    };
     let time = live.shared.options.reentry_timeout;
     let answered = tokio::time::timeout(time, send(live, call, url));
     answered.await.unwrap_or_else(|_| Err("the endpoint took too long to answer".into()))
 }
 
-async fn send(live: &Live, call: Call, url: reqwest::Url) -> Result<Answered, NoAnswer> {
+async fn send(live: &Arc<Live>, call: Call, url: reqwest::Url) -> Result<Answered, NoAnswer> {
     let limits = &live.shared.options.limits;
     let caller = &live.shared.caller;
-    let (mut url, mut hops) = (url, 0);
+    let (mut client, mut url, mut hops) = (caller.client(&url), url, 0);
     let mut response = loop {
         // Why before the call is written: the body is as large as the whole state of the run.
         let share = caller.transfers.send(host_of(&url), bytes_of(live)).await;
+        // Why here: whatever was waited for is behind it.
+        if !live.may_call() {
+            std::future::pending::<()>().await; // the run is over here, and with it this call
+        }
         let wire = match &live.origin.target {
             Target::Endpoint { request, version } => to_endpoint(live, call, request, *version),
             Target::Function { event, .. } => to_function(live, call, event),
@@ -180,11 +200,16 @@ async fn send(live: &Live, call: Call, url: reqwest::Url) -> Result<Answered, No
         let Wire { method, headers, body } =
             wire.ok_or("the call cannot be written: a header is none, or JSON is nested too deeply")?;
         let body = reqwest::Body::wrap(Outgoing::new(body, share));
-        let request = caller.client(&url).request(method, url).headers(headers).body(body);
+        let request = client.request(method, url).headers(headers).body(body);
         let response = request.send().await.map_err(|error| unreachable(&error))?;
         hops += 1;
         match caller.reach.redirected(&response, hops) {
-            Some(to) => url = to,
+            Some(to) => {
+                if caller.reach.is_listed(&to) {
+                    client = caller.client(&to);
+                }
+                url = to;
+            }
             None => break response,
         }
     };

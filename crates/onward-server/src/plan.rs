@@ -132,6 +132,11 @@ impl State {
 }
 
 impl Step {
+    /// Whether a call runs it, or a URL is asked for it.
+    const fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Planned { under_way: true, .. } | State::Calling { under_way: true, .. })
+    }
+
     /// Whether the run waits for it, with other steps beside it perhaps.
     const fn is_outstanding(&self) -> bool {
         matches!(self.state, State::Planned { .. } | State::Waiting { .. } | State::Calling { .. })
@@ -196,10 +201,18 @@ impl Plan {
 
     /// Whether an answer is awaited, of the endpoint or of a URL.
     pub(crate) fn is_busy(&self) -> bool {
-        let busy = |step: &Step| {
-            matches!(step.state, State::Planned { under_way: true, .. } | State::Calling { under_way: true, .. })
-        };
-        self.discovery.under_way.is_some() || self.steps.values().any(busy)
+        self.discovery.under_way.is_some() || self.steps.values().any(Step::is_under_way)
+    }
+
+    /// How many answers are awaited, of the endpoint and of URLs.
+    pub(crate) fn under_way_len(&self) -> usize {
+        let steps = self.steps.values().filter(|step| step.is_under_way()).count();
+        steps + usize::from(self.discovery.under_way.is_some())
+    }
+
+    /// How many steps are known.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
     }
 
     /// The waits whose time has come, the earliest first.

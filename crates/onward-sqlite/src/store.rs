@@ -1,11 +1,11 @@
 //! The handle: every method of the port, submitted to the writer or to the readers.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -68,28 +68,43 @@ struct Inner {
     closing: Mutex<Closing>,
 }
 
+/// After how many looks that have not found it a file is lost.
+const LOST_AFTER: u32 = 2;
+
 /// The database's file, as it was when it was opened.
 struct OpenFile {
     path: PathBuf,
     identity: Option<(u64, u64)>,
-    is_lost: AtomicBool,
+    /// How many looks in a row have not found it.
+    missed: AtomicU32,
 }
 
 impl OpenFile {
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: identity(path), is_lost: AtomicBool::new(false) }
+        // The process may go to another folder.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { identity: identity(&path).ok(), path, missed: AtomicU32::new(0) }
     }
 
     /// Looks whether the path still leads to the file that is open.
     fn look(&self) {
-        if self.identity.is_some() && identity(&self.path) != self.identity {
-            self.is_lost.store(true, Ordering::Relaxed);
+        let found = identity(&self.path);
+        let is_missing = match (&found, self.identity) {
+            (_, None) => false,
+            (Ok(found), Some(own)) => *found != own,
+            // A file system may not answer now.
+            (Err(error), Some(_)) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if is_missing {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        } else if found.is_ok() && self.missed.load(Ordering::Relaxed) < LOST_AFTER {
+            self.missed.store(0, Ordering::Relaxed);
         }
     }
 
     /// The refusal of all calls where the file is lost, because its new rows would end with the process.
     fn lost(&self) -> Option<StoreError> {
-        self.is_lost.load(Ordering::Relaxed).then(|| {
+        (self.missed.load(Ordering::Relaxed) >= LOST_AFTER).then(|| {
             unavailable(format!(
                 "the file {} was removed or replaced while the app runs: put the one that was opened back if you can, and \
                  restart the app",
@@ -101,14 +116,14 @@ impl OpenFile {
 
 /// The device and number of a file, which tell it from another file of the same name.
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(_: &Path) -> Option<(u64, u64)> {
-    None
+fn identity(_: &Path) -> io::Result<(u64, u64)> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[derive(Default)]

@@ -36,7 +36,7 @@ use onward_scheduler::{AttachGuard, Attached, Hung};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::{blocked::Missing, driver::Driver, stream::StreamState};
+use self::{blocked::Missing, driver::Driver, locked::Locked, stream::StreamState};
 use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
@@ -94,6 +94,8 @@ struct State {
     /// Closures of steps that are running now.
     running: usize,
     asynchronous: bool,
+    /// The run has been submitted for the first time, and developers are to be warned of what it lacks.
+    has_begun: bool,
     nudged: bool,
     /// Steps of the journal that the handler has let go of: the next checkpoint says so.
     let_go: BTreeSet<StepKey>,
@@ -268,6 +270,7 @@ impl Context {
         let steps_max = self.endpoint.options.steps_max;
         let mut state = self.lock();
         if let Some(closed) = state.closed {
+            drop(state);
             self.say_late(name, closed);
             return Err(closed.error());
         }
@@ -298,12 +301,41 @@ impl Context {
         unbegun
     }
 
-    /// Whether a step may be recorded. The log tells of a step that may not.
-    fn is_open(&self, state: &State, step: impl std::fmt::Display) -> bool {
-        if let Some(closed) = state.closed {
-            self.say_late(step, closed);
+    /// The state, where a step may be recorded. The log tells of a step that may not.
+    fn open(&self, step: impl std::fmt::Display) -> Option<Locked<'_>> {
+        let state = self.lock();
+        let Some(closed) = state.closed else { return Some(state) };
+        drop(state); // whoever listens to the log may come back
+        self.say_late(step, closed);
+        None
+    }
+
+    /// Whether the handler takes no more steps.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// Ready when the handler takes no more steps, with the error of one that a task of its own still holds.
+    pub(crate) fn poll_closed(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<StepError> {
+        let mut state = self.lock();
+        match state.closed {
+            Some(closed) => Poll::Ready(closed.error()),
+            None => {
+                state.wait_for(key, cx);
+                Poll::Pending
+            }
         }
-        state.closed.is_none()
+    }
+
+    /// Ends an execution with which nothing has begun: the store knows nothing of the run, and never will. Whether it could
+    /// be ended so.
+    pub(crate) fn close_idle(&self) -> bool {
+        let mut state = self.lock();
+        let is_idle = state.lease.is_none() && state.running == 0 && state.acks.is_empty();
+        if is_idle {
+            state.close(Closed::Over);
+        }
+        is_idle
     }
 
     /// A step has kept a worker of the runtime for so long, and all that waits for it.
@@ -325,10 +357,7 @@ impl Context {
     /// A step failed for good before it began: it fails in a replay, too, whatever has changed meanwhile.
     pub(crate) fn fail(self: &Arc<Self>, key: StepKey, error: &StepError) {
         let now = self.now();
-        let mut state = self.lock();
-        if !self.is_open(&state, key) {
-            return;
-        }
+        let Some(mut state) = self.open(key) else { return };
         if let Some(entry) = state.machine.fail(key, error.to_payload(), now, false) {
             self.submit(&mut state, now, Some(key), |checkpoint| checkpoint.entries.push(entry));
         }
@@ -342,10 +371,7 @@ impl Context {
 
     pub(crate) fn succeed(self: &Arc<Self>, key: StepKey, output: Payload, more: impl FnOnce(&mut Checkpoint)) {
         let now = self.now();
-        let mut state = self.lock();
-        if !self.is_open(&state, key) {
-            return;
-        }
+        let Some(mut state) = self.open(key) else { return };
         if let Err(too_large) = state.has_room(&self.endpoint.options, output.len()) {
             if let Some(entry) = state.machine.fail(key, too_large.to_payload(), now, false) {
                 state.stream.roll_back(key);
@@ -377,10 +403,7 @@ impl Context {
             retryable: error.is_retryable(),
             retry_after: error.delay(),
         };
-        let mut state = self.lock();
-        if !self.is_open(&state, key) {
-            return None;
-        }
+        let mut state = self.open(key)?;
         let after = state.machine.fail_attempt(key, failed, policy, now, draw)?;
         state.stream.roll_back(key);
         let done = after.next == Next::Recorded;
@@ -399,10 +422,7 @@ impl Context {
         child: Option<NewRun>,
     ) {
         let now = self.now();
-        let mut state = self.lock();
-        if !self.is_open(&state, key) {
-            return;
-        }
+        let Some(mut state) = self.open(key) else { return };
         let waiter = waiter(&state.machine);
         if let Some(entry) = state.machine.wait(key, until, subject, now) {
             self.submit(&mut state, now, None, |checkpoint| {
@@ -479,9 +499,7 @@ impl Context {
         fill: impl FnOnce(&mut Checkpoint),
     ) {
         let start = state.lease.is_none();
-        if start {
-            self.warn_of_headers();
-        }
+        state.has_begun |= start;
         let Some(lease) = self.lease(state) else {
             state.halted = Some(Halt::Store(StoreError::Unavailable("this node has not joined its store".into())));
             return;
@@ -579,6 +597,10 @@ pub(crate) struct Running(Arc<Context>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.lock().running -= 1;
+        let mut state = self.0.lock();
+        state.running -= 1;
+        if state.running == 0 {
+            state.driver.wake_if_resting(); // a task that was aborted tells nobody else
+        }
     }
 }

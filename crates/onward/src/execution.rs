@@ -46,7 +46,7 @@ pub(crate) enum Ended<T> {
 impl<T> Ended<T> {
     /// An execution that cannot go on. A run whose writes the store will never take has failed, because its next execution
     /// would write the same.
-    fn of(halt: Halt) -> Self {
+    pub(crate) fn of(halt: Halt) -> Self {
         match halt {
             Halt::Store(StoreError::Rejected(why)) => {
                 let text = format!("the store cannot keep what the run wrote: {}", chain(&*why));

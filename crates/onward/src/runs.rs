@@ -3,6 +3,7 @@
 mod http;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     time::{Duration, SystemTime},
 };
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use onward_core::{
     EndpointId, RunId, StepKey, StoreError, Timestamp,
     journal::{Change, Entry},
-    run::{Outcome, RunRecord, Status},
+    run::{Outcome, RunRecord, Status, machine::Machine},
     step::StepKind,
     store::{Control, Loaded, RunFilter},
 };
@@ -303,11 +304,12 @@ impl Runs<'_> {
     }
 }
 
-/// The step that failed for good last.
+/// The step that failed for good last, of those that have not gone on since.
 fn failed_last(journal: &[Entry]) -> Option<StepKey> {
-    let steps = journal.iter().rev().filter(|entry| entry.kind != StepKind::Handler);
-    let mut ended = steps.filter(|entry| matches!(entry.change, Change::Failed { .. } | Change::Reset));
-    ended.next().filter(|entry| entry.change != Change::Reset).map(Entry::key)
+    let of_steps = journal.iter().filter(|entry| entry.kind != StepKind::Handler && entry.change != Change::LetGo);
+    let last: BTreeMap<StepKey, &Entry> = of_steps.map(|entry| (entry.key(), entry)).collect();
+    let failed = last.into_values().filter(|entry| matches!(entry.change, Change::Failed { .. }));
+    failed.max_by_key(|entry| entry.seq).map(Entry::key)
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {
@@ -332,15 +334,16 @@ fn summary(record: &RunRecord) -> RunSummary {
 
 /// Why a run does not go on, by the last that its journal says of its handler.
 fn blocked(loaded: &Loaded) -> Option<BlockedDetail> {
-    let last = loaded.journal.iter().rev().find(|entry| entry.kind == StepKind::Handler)?;
+    let last = loaded.journal.iter().rev().find(|entry| entry.change != Change::LetGo)?;
     let Change::Blocked { step, cause } = &last.change else { return None };
     let why = Missing { step: step.clone(), cause: *cause }.text();
-    Some(BlockedDetail { since: time(last.at), step: step.clone(), why })
+    let since = Machine::replay(&loaded.journal).blocked().map_or(last.at, |blocked| blocked.since);
+    Some(BlockedDetail { since: time(since), step: step.clone(), why })
 }
 
 /// What a journal says of each step, by its last entry.
 fn steps(journal: &[Entry]) -> Vec<StepDetail> {
-    let mut places = std::collections::BTreeMap::new();
+    let mut places = BTreeMap::new();
     let mut steps: Vec<StepDetail> = Vec::new();
     for entry in journal.iter().filter(|entry| !matches!(entry.change, Change::Blocked { .. })) {
         let place = *places.entry((entry.kind == StepKind::Handler, entry.key())).or_insert_with(|| {

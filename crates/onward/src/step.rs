@@ -3,6 +3,7 @@
 mod event;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod finite;
 mod invoke;
 mod run;
 mod signal;
@@ -140,9 +141,13 @@ impl Asked {
             Next::AttemptAt(..) => poll_fn(|cx| self.context.poll_retry(self.key, cx)).await?,
             Next::Waiting | Next::Recorded => return None,
         };
+        if self.context.is_closed() {
+            return None;
+        }
         if !self.context.may_execute() {
             self.context.halt(Halt::LeaseExpired);
-            std::future::pending::<()>().await;
+            poll_fn(|cx| self.context.poll_closed(self.key, cx)).await;
+            return None;
         }
         Some(attempt)
     }
@@ -222,7 +227,8 @@ async fn read<T: serde::de::DeserializeOwned>(asked: &Asked, output: &Payload) -
         Err(_) => {
             let missing = Missing { step: asked.id.to_string(), cause: BlockedBy::Unreadable };
             asked.context.halt(Halt::Blocked(missing));
-            std::future::pending().await
+            let error = poll_fn(|cx| asked.context.poll_closed(asked.key, cx)).await;
+            Err(asked.error(error))
         }
     }
 }

@@ -63,6 +63,13 @@ where
     context.ungated().await;
     let ended = match ended {
         Ended::Returned(_) if let Some(missing) = context.missing() => Ended::Blocked(missing),
+        ended => ended,
+    };
+    if matches!(ended, Ended::Blocked(_) | Ended::Panicked(_) | Ended::Halted(_)) {
+        // Another execution asks for what this one let go of as it went wrong.
+        context.keep_waits();
+    }
+    let ended = match ended {
         Ended::Returned(response) => {
             let failure = response.extensions().get::<Failure>().cloned();
             collect(context, response).await.map_or_else(|ended| ended, |response| Ended::Returned((response, failure)))
@@ -163,7 +170,7 @@ where
             }));
         }
         if let Poll::Ready(halt) = context.poll_halted(cx) {
-            return Poll::Ready(Err(Ended::Halted(halt)));
+            return Poll::Ready(Err(Ended::of(halt)));
         }
         match &mut timeout {
             Some(timeout) => timeout.as_mut().poll(cx).map(|()| Err(Ended::TimedOut)),
@@ -297,7 +304,8 @@ pub(crate) async fn conclude(context: &Arc<Context>, left: Left) {
             }
             Err(error) => halted(context, &error),
         },
-        Left::Suspended | Left::Halted(Halt::LeaseLost | Halt::Blocked(_)) => {}
+        Left::Suspended | Left::Halted(Halt::LeaseLost) => {}
+        Left::Halted(Halt::Blocked(_)) => context.shared.recover(context),
         Left::Halted(Halt::LeaseExpired) => {
             tracing::warn!(run_id = %context.run_id, "execution ended: the node's lease has run out");
             // The lease may be renewed all the same, and then nobody else would look at the run.

@@ -123,3 +123,24 @@ fn what_was_reset_begins_with_its_first_attempt() {
     assert_eq!(entry.seq, Seq(3));
     assert!(matches!(entry.change, Change::AttemptFailed { attempt: Attempt::FIRST, .. }));
 }
+
+#[test]
+fn a_step_that_the_handler_let_go_of_is_reset_as_it_was_recorded() {
+    let entry = |seq: u32, name: &str, kind, change| Entry {
+        seq: Seq(seq),
+        at: Timestamp::EPOCH,
+        step: StepId::try_new(name, 0).unwrap(),
+        kind,
+        change,
+    };
+    let waits = Change::Waiting { until: None, subject: "go".to_owned() };
+    let failed = Change::Failed { attempt: Attempt(1), error: "e".into() };
+    let journal = [
+        entry(0, "wait", StepKind::WaitForEvent, waits),
+        entry(1, "work", StepKind::Run, failed),
+        entry(2, "wait", StepKind::WaitForEvent, Change::LetGo),
+    ];
+    let reset = reset_entries(&journal, Some(journal[1].key()), Timestamp::EPOCH);
+    let names: Vec<_> = reset.iter().map(|entry| (entry.seq.0, entry.step.name())).collect();
+    assert_eq!(names, [(3, "wait"), (4, "work")]);
+}

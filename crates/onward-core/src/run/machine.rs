@@ -241,8 +241,8 @@ impl Machine {
     /// The first step of the journal, as it was when the execution began, that the handler should have asked for and has
     /// not. At its return there is none: otherwise the handler has gone another way than the one that the journal tells.
     ///
-    /// A step that it let go of need not be asked for, and neither need one that is [retired](Machine::retire) or that is
-    /// to begin anew.
+    /// A step that it let go of need not be asked for, and neither need one that is [retired](Machine::retire), that is to begin
+    /// anew, or that came after a failure which is to be tried again: the handler goes another way then.
     pub fn unasked(&self) -> Option<&StepId> {
         let missing = self.steps.values().filter_map(|step| {
             let place = step.replayed?;
@@ -285,12 +285,21 @@ impl Machine {
     /// The handler cannot go on with the journal. Gives since when it cannot, for this reason, and what to append where the
     /// journal does not say so yet.
     pub fn block(&mut self, step: String, cause: BlockedBy, now: Timestamp) -> (Timestamp, Option<Entry>) {
-        if let Some(blocked) = self.blocked.as_ref().filter(|blocked| blocked.step == step && blocked.cause == cause) {
-            return (blocked.since, None);
+        // Since the last progress: another reason is no progress.
+        let since = self.blocked.as_ref().map_or(now, |blocked| blocked.since);
+        if self.blocked.as_ref().is_some_and(|blocked| blocked.step == step && blocked.cause == cause) {
+            return (since, None);
         }
-        self.blocked = Some(Blocked { since: now, step: step.clone(), cause });
-        let entry = self.handler_entry(now, Change::Blocked { step, cause });
-        (now, Some(entry))
+        self.blocked = Some(Blocked { since, step: step.clone(), cause });
+        (since, Some(self.handler_entry(now, Change::Blocked { step, cause })))
+    }
+
+    /// The handler has gone on with the journal.
+    fn progress(&mut self, key: StepKey) {
+        self.blocked = None;
+        if let Some(step) = self.steps.get_mut(&key) {
+            step.let_go = false;
+        }
     }
 
     /// Whether the run is blocked, as far as its journal tells.
@@ -302,6 +311,7 @@ impl Machine {
     pub fn wait(&mut self, key: StepKey, until: Option<Timestamp>, subject: String, now: Timestamp) -> Option<Entry> {
         let step = self.steps.get_mut(&key).filter(|step| step.is_open())?;
         step.state = State::Waiting { until };
+        self.progress(key);
         self.activate(key);
         Some(self.entry(key, now, Change::Waiting { until, subject }))
     }
@@ -343,6 +353,7 @@ impl Machine {
         let step = self.steps.get_mut(&key)?;
         let attempt = failed.attempt.next();
         step.state = State::Retrying { attempt, at: retry_at };
+        self.progress(key);
         self.activate(key);
         let change = Change::AttemptFailed { attempt: failed.attempt, error: failed.error, retry_at };
         Some(AfterFailure { entry: self.entry(key, now, change), next: Next::AttemptAt(attempt, retry_at) })
@@ -526,6 +537,7 @@ impl Machine {
         self.outcome_bytes += size(&outcome);
         step.state = State::Done { outcome, at, seq, durable: derivable, way: Way::NEW };
         self.queue.insert(seq, key);
+        self.progress(key);
         Some((seq, attempt))
     }
 

@@ -116,7 +116,7 @@ async fn send(
     })?;
     let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Gateway::final_("the method is not one"))?;
-    let mut request = caller.client(&url).request(method, url.clone());
+    let mut request = caller.gateway_client(&url).request(method, url.clone());
     for (name, value) in headers {
         request = request.header(name, value);
     }

@@ -36,6 +36,8 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     weight: usize,
+    /// Whether the waiting call has places already.
+    grows: bool,
     give: oneshot::Sender<Place>,
 }
 
@@ -49,17 +51,10 @@ pub(crate) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        {
-            let mut state = self.places.state.lock();
-            state.taken -= self.weight;
-            if let Some(own) = state.hosts.get_mut(&self.host) {
-                *own -= self.weight;
-                if *own == 0 {
-                    state.hosts.remove(&self.host);
-                }
-            }
+        if self.weight > 0 {
+            self.places.state.lock().give_back(&self.host, self.weight);
+            self.places.grant();
         }
-        self.places.grant();
     }
 }
 
@@ -81,30 +76,89 @@ impl Places {
     pub(crate) async fn take(self: &Arc<Self>, host: &str, weight: usize) -> Place {
         let (give, given) = oneshot::channel();
         let weight = weight.min(self.total).min(self.per_host);
-        self.state.lock().waiting.entry(host.to_owned()).or_default().push_back(Waiting { weight, give });
+        let waits = Waiting { weight, grows: false, give };
+        self.state.lock().waiting.entry(host.to_owned()).or_default().push_back(waits);
         self.grant();
         given.await.expect("a sender is kept until it has given a place")
+    }
+
+    /// More places for who has some, before those that have none, and of all that is free: others may be waiting for those
+    /// that it has. **Cancel-safe**.
+    pub(crate) async fn grow(self: &Arc<Self>, host: &str, weight: usize) -> Place {
+        let (give, given) = oneshot::channel();
+        let waits = Waiting { weight: weight.min(self.total), grows: true, give };
+        self.state.lock().waiting.entry(host.to_owned()).or_default().push_front(waits);
+        self.grant();
+        given.await.expect("a sender is kept until it has given a place")
+    }
+
+    /// One place, if it is free for a host and nobody waits for it.
+    pub(crate) fn try_take(self: &Arc<Self>, host: &str) -> Option<Place> {
+        let mut state = self.state.lock();
+        state.forget_gone(host);
+        let own = state.hosts.get(host).copied().unwrap_or(0);
+        let free = !state.waiting.contains_key(host) && may_take(self.total, self.per_host, own, state.taken, 1);
+        free.then(|| {
+            state.take(host, 1);
+            Place { places: Arc::clone(self), host: host.to_owned(), weight: 1 }
+        })
     }
 
     /// Gives places to those who wait, a host after the other.
     fn grant(self: &Arc<Self>) {
         loop {
-            let Some((host, Waiting { weight, give })) = self.state.lock().next(self.total, self.per_host) else {
+            let Some((host, Waiting { weight, give, .. })) = self.state.lock().next(self.total, self.per_host) else {
                 return;
             };
-            // The place of a call that no longer waits is given back as it is dropped here, without the lock.
-            drop(give.send(Place { places: Arc::clone(self), host, weight }));
+            if let Err(mut place) = give.send(Place { places: Arc::clone(self), host, weight }) {
+                // The call no longer waits. Its place goes to the next one, here and not as it is dropped: many may be gone.
+                self.state.lock().give_back(&place.host, weight);
+                place.weight = 0;
+            }
         }
     }
 }
 
 impl State {
+    fn take(&mut self, host: &str, weight: usize) {
+        self.taken += weight;
+        *self.hosts.entry(host.to_owned()).or_default() += weight;
+    }
+
+    fn give_back(&mut self, host: &str, weight: usize) {
+        self.taken -= weight;
+        if let Some(own) = self.hosts.get_mut(host) {
+            *own -= weight;
+            if *own == 0 {
+                self.hosts.remove(host);
+            }
+        }
+    }
+
+    /// Forgets calls of a host that no longer wait: they must not keep those behind them.
+    fn forget_gone(&mut self, host: &str) {
+        let Some(queue) = self.waiting.get_mut(host) else { return };
+        while queue.front().is_some_and(|waits| waits.give.is_closed()) {
+            queue.pop_front();
+        }
+        if queue.is_empty() {
+            self.waiting.remove(host);
+        }
+    }
+
     /// Takes a place for the next host in turn that may have one, for whoever waits longest for it.
     fn next(&mut self, total: usize, per_host: usize) -> Option<(String, Waiting)> {
         use std::ops::Bound::{Excluded, Unbounded};
+        let hosts: Vec<String> = self.waiting.keys().cloned().collect();
+        for host in &hosts {
+            self.forget_gone(host);
+        }
         let may = |host: &String| {
-            let weight = self.waiting.get(host).and_then(|queue| queue.front()).map_or(0, |waits| waits.weight);
-            may_take(total, per_host, self.hosts.get(host).copied().unwrap_or(0), self.taken, weight)
+            let Some(waits) = self.waiting.get(host).and_then(VecDeque::front) else { return false };
+            if waits.grows {
+                return waits.weight <= total.saturating_sub(self.taken);
+            }
+            may_take(total, per_host, self.hosts.get(host).copied().unwrap_or(0), self.taken, waits.weight)
         };
         let after = self.waiting.range::<String, _>((Excluded(&self.last), Unbounded)).map(|(host, _)| host);
         let host = after.chain(self.waiting.keys()).find(|host| may(host))?.clone();
@@ -113,8 +167,7 @@ impl State {
         if queue.is_empty() {
             self.waiting.remove(&host);
         }
-        self.taken += waits.weight;
-        *self.hosts.entry(host.clone()).or_default() += waits.weight;
+        self.take(&host, waits.weight);
         self.last.clone_from(&host);
         Some((host, waits))
     }
@@ -175,6 +228,21 @@ mod tests {
         drop(third.now_or_never().expect("the one between has left"));
         assert_eq!(places.state.lock().taken, 0);
         assert!(places.state.lock().hosts.is_empty() && places.state.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn calls_that_are_gone_keep_nobody_and_those_that_grow_come_first() {
+        let places = Places::new(10, 10);
+        let held = places.take("a", 5).now_or_never().expect("half");
+        let mut gone: Vec<_> = (0..10_000).map(|_| Box::pin(places.take("a", 5))).collect();
+        assert!(gone.iter_mut().all(|waits| waits.now_or_never().is_none()));
+        let mut light = Box::pin(places.take("a", 1));
+        assert!((&mut light).now_or_never().is_none(), "in turn");
+        let more = places.grow("a", 5).now_or_never().expect("of all that is free, before those that have none");
+        drop(gone);
+        drop((held, more));
+        assert!(light.now_or_never().is_some());
+        assert!(places.try_take("a").is_some() && places.state.lock().waiting.is_empty());
     }
 
     #[test]

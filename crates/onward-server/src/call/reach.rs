@@ -128,7 +128,7 @@ impl Reach {
     }
 
     /// A client for origins that are listed, and one for all others, which connects to public addresses alone.
-    pub(super) fn clients(&self) -> Result<[reqwest::Client; 2], reqwest::Error> {
+    pub(super) fn clients(&self, redirects: bool) -> Result<[reqwest::Client; 2], reqwest::Error> {
         // An app may have chosen its provider already; then that one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -136,7 +136,7 @@ impl Reach {
                 .no_proxy()
                 .tcp_nodelay(true)
                 .connect_timeout(super::CONNECT_TIMEOUT)
-                .redirect(self.redirects())
+                .redirect(if redirects { self.redirects() } else { Policy::none() })
                 .user_agent(concat!("onward/", env!("CARGO_PKG_VERSION")))
         };
         let others = if self.private { builder() } else { builder().dns_resolver(Arc::new(PublicOnly)) };
@@ -240,7 +240,7 @@ mod tests {
     async fn a_name_that_leads_to_a_private_address_is_not_connected_to() {
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = url(&format!("http://localhost:{}/", open.local_addr().unwrap().port()));
-        let [listed, others] = reach(&[], true, false).clients().unwrap();
+        let [listed, others] = reach(&[], true, false).clients(false).unwrap();
         let refused = others.get(url.clone()).send().await.unwrap_err();
         assert!(crate::call::unreachable(&refused).contains("may not call this host"), "{refused:?}");
         let connects = async { drop(listed.get(url).send().await) };

@@ -51,10 +51,13 @@ impl Transfers {
     }
 
     async fn grow(&self, share: &mut Share, host: &str, bytes: usize) {
-        if bytes > UNCOUNTED && bytes > share.bytes {
-            share.taken.push(self.0.take(host, (bytes - share.bytes).div_ceil(UNIT)).await);
-            share.bytes = bytes;
+        if bytes <= UNCOUNTED || bytes <= share.bytes {
+            return;
         }
+        let weight = (bytes - share.bytes).div_ceil(UNIT);
+        let has_some = !share.taken.is_empty();
+        share.taken.push(if has_some { self.0.grow(host, weight).await } else { self.0.take(host, weight).await });
+        share.bytes = bytes;
     }
 
     /// Reads an answer up to a limit. Its memory counts until the share is dropped.
@@ -94,7 +97,13 @@ impl Transfers {
         }
     }
 
+    /// Takes memory for an answer. One that has none yet waits for as long as its call may take, and one that has some for
+    /// a minute: others may be waiting for that.
     async fn grow_within(&self, share: &mut Share, host: &str, bytes: usize) -> Result<(), NoAnswer> {
+        if share.taken.is_empty() {
+            self.grow(share, host, bytes).await;
+            return Ok(());
+        }
         let grown = tokio::time::timeout(PATIENCE, self.grow(share, host, bytes)).await;
         grown.map_err(|_| "the engine had no memory left for the answer: --limit-transfers-bytes".into())
     }

@@ -99,7 +99,11 @@ impl Reader {
         }
         for (all, one, bytes) in [
             ("limit-bodies-bytes", &mut limits.bodies_bytes, limits.checkpoint_bytes),
-            ("limit-transfers-bytes", &mut limits.transfers_bytes, limits.reply_bytes.max(limits.state_bytes)),
+            (
+                "limit-transfers-bytes",
+                &mut limits.transfers_bytes,
+                limits.reply_bytes.max(limits.state_bytes).saturating_mul(2),
+            ),
             ("limit-runs-bytes", &mut limits.runs_bytes, limits.state_bytes),
         ] {
             if self.is_default(all) {
@@ -109,15 +113,11 @@ impl Reader {
         if limits.checkpoint_bytes > limits.bodies_bytes {
             self.clash("limit-checkpoint-bytes", "limit-bodies-bytes", "one body may be larger than all bodies");
         }
-        if limits.reply_bytes > limits.transfers_bytes {
-            self.clash("limit-reply-bytes", "limit-transfers-bytes", "one answer may be larger than all transfers");
+        if limits.reply_bytes > limits.transfers_bytes / 2 {
+            self.clash("limit-reply-bytes", "limit-transfers-bytes", "one answer may be more than half of all");
         }
-        if limits.state_bytes > limits.transfers_bytes {
-            self.clash(
-                "limit-state-bytes",
-                "limit-transfers-bytes",
-                "one run's state may be larger than all transfers",
-            );
+        if limits.state_bytes > limits.transfers_bytes / 2 {
+            self.clash("limit-state-bytes", "limit-transfers-bytes", "one state may be more than half of all");
         }
         if limits.state_bytes > limits.runs_bytes {
             self.clash("limit-state-bytes", "limit-runs-bytes", "one run may be larger than all runs");

@@ -21,6 +21,9 @@ use crate::{
     shared::draw,
 };
 
+/// How long a run rests whose call had no place.
+const UNPLACED: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A run that is being moved. If that panics, the run is given back: else nobody would look at it again.
 struct Driven {
     live: Arc<Live>,
@@ -69,7 +72,6 @@ impl Live {
     }
 
     async fn drive_on(self: &Arc<Self>) -> Result<(), NotWritten> {
-        let mut permit = None;
         while !self.over.is_cancelled() {
             self.driver.begin_turn();
             // The only reading of the clock until the driver looks again: every decision below is by it.
@@ -87,11 +89,11 @@ impl Live {
                     if self.shared.is_draining() && !is_busy {
                         break; // it is given back as the node leaves
                     }
-                    if !is_busy && !in_first_request && permit.is_none() {
-                        permit = self.shared.parking.try_park(self.bytes());
-                        if permit.is_none() && self.suspend(due_at).await? {
-                            break; // as many wait in memory as may
-                        }
+                    // For this wait alone, because the run may grow until the next one.
+                    let parks = !is_busy && !in_first_request;
+                    let permit = parks.then(|| self.shared.parking.try_park(self.bytes())).flatten();
+                    if parks && permit.is_none() && self.suspend(due_at).await? {
+                        break; // as many wait in memory as may
                     }
                     self.driver.rest(until);
                     tokio::select! {
@@ -100,6 +102,7 @@ impl Live {
                         () = self.over.cancelled() => {}
                         () = self.shared.tasks.shutdown_token().cancelled(), if !self.shared.is_draining() => {}
                     }
+                    drop(permit);
                 }
                 Next::Suspend(due_at) => {
                     if self.suspend(due_at).await? {
@@ -219,6 +222,24 @@ impl Live {
         self.lose();
         scheduler.release(self.lease, std::time::Duration::ZERO);
         false
+    }
+
+    /// Gives the run back whose only call has no place yet. Nothing of it is under way then, so nothing is done twice.
+    pub(crate) fn give_back_unplaced(self: &Arc<Self>) -> bool {
+        {
+            let state = self.state.lock();
+            if state.outcome.is_some()
+                || state.is_elsewhere()
+                || !self.is_durable(&state)
+                || state.plan.under_way_len() != 1
+            {
+                return false;
+            }
+        }
+        tracing::debug!(run_id = %self.run_id, "call has no place, and memory is short: the run is given back");
+        self.lose();
+        self.shared.scheduler.release(self.lease, UNPLACED);
+        true
     }
 
     fn call(self: &Arc<Self>, call: Call) {

@@ -9,12 +9,14 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, MutexGuard, Notify},
+    sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit},
     time::Instant,
 };
 
 /// The cost of a run under way beside its request and the outputs of its steps.
 const OVERHEAD: usize = 2 * 1024;
+/// How many runs are loaded at the same time.
+const LOADS_MAX: usize = 64;
 /// How often the log says that no run can begin.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
@@ -23,10 +25,18 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Memory {
     bytes_max: usize,
     taken: AtomicUsize,
-    freed: Notify,
-    /// The turn to load a run.
-    turn: Mutex<()>,
+    /// The runs that are being loaded.
+    loads: Semaphore,
+    /// The run that is being loaded past the half.
+    alone: Mutex<()>,
     said_at: parking_lot::Mutex<Option<Instant>>,
+}
+
+/// The turn of a run to be loaded.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    _place: SemaphorePermit<'a>,
+    _alone: Option<MutexGuard<'a, ()>>,
 }
 
 /// The bytes of one run. They are given back when this is dropped.
@@ -38,8 +48,8 @@ pub(crate) struct Weight {
 
 impl Memory {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        let (turn, said_at) = (Mutex::new(()), parking_lot::Mutex::new(None));
-        Arc::new(Self { bytes_max, taken: AtomicUsize::new(0), freed: Notify::new(), turn, said_at })
+        let (loads, alone) = (Semaphore::new(LOADS_MAX), Mutex::new(()));
+        Arc::new(Self { bytes_max, taken: AtomicUsize::new(0), loads, alone, said_at: parking_lot::Mutex::new(None) })
     }
 
     /// How many bytes are taken.
@@ -66,21 +76,17 @@ impl Memory {
         }
     }
 
-    /// Waits until a run may be loaded, whose size nobody knows before: past the half of what there is, one at a time,
-    /// while the guard is held. **Cancel-safe**.
-    pub(crate) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        if self.taken() < self.bytes_max / 2 {
-            return None;
-        }
-        let turn = self.turn.lock().await;
-        loop {
-            let mut freed = std::pin::pin!(self.freed.notified());
-            freed.as_mut().enable();
-            if self.taken() < self.bytes_max {
-                return Some(turn);
-            }
-            freed.await;
-        }
+    /// Whether the runs of one host must no longer wait here for places.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.taken() >= self.bytes_max / 2
+    }
+
+    /// Waits for others that are loaded, because nobody knows the size of a run before: some at the same time, and one past
+    /// the half. `None` where there is no room. **Cancel-safe**.
+    pub(crate) async fn turn(&self) -> Option<Turn<'_>> {
+        let place = self.loads.acquire().await.expect("nobody closes it");
+        let alone = if self.is_half_full() { Some(self.alone.lock().await) } else { None };
+        (self.taken() < self.bytes_max).then_some(Turn { _place: place, _alone: alone })
     }
 
     /// The weight of a run with so many bytes.
@@ -98,9 +104,6 @@ impl Weight {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         self.memory.taken.fetch_add(bytes, Ordering::Relaxed);
         self.memory.taken.fetch_sub(before, Ordering::Relaxed);
-        if bytes < before {
-            self.memory.freed.notify_waiters();
-        }
     }
 
     /// How many bytes the run has.
@@ -112,7 +115,6 @@ impl Weight {
 impl Drop for Weight {
     fn drop(&mut self) {
         self.memory.taken.fetch_sub(self.bytes(), Ordering::Relaxed);
-        self.memory.freed.notify_waiters();
     }
 }
 
@@ -122,23 +124,25 @@ mod tests {
 
     use futures_util::FutureExt;
 
-    use super::{Memory, OVERHEAD};
+    use super::{LOADS_MAX, Memory, OVERHEAD};
 
     #[tokio::test]
-    async fn runs_are_loaded_one_after_the_other_past_the_half_and_wait_past_the_whole() {
+    async fn few_runs_are_loaded_at_a_time_one_past_the_half_and_none_where_nothing_is_left() {
         let memory = Memory::new(10 * OVERHEAD);
         let first = memory.weigh(3 * OVERHEAD);
         assert_eq!((first.bytes(), memory.taken()), (4 * OVERHEAD, 4 * OVERHEAD));
-        assert!(memory.turn().await.is_none(), "below the half nobody waits");
+        let turns: Vec<_> = std::iter::from_fn(|| memory.turn().now_or_never().flatten()).collect();
+        assert_eq!(turns.len(), LOADS_MAX);
+        drop(turns);
+
         first.set(5 * OVERHEAD);
         let turn = memory.turn().await;
-        assert!(turn.is_some() && memory.turn().now_or_never().is_none(), "one at a time");
+        assert!(memory.is_half_full() && turn.is_some() && memory.turn().now_or_never().is_none(), "one at a time");
         let second = memory.weigh(3 * OVERHEAD);
         drop(turn);
-        let mut waits = Box::pin(memory.turn());
-        assert!((&mut waits).now_or_never().is_none() && !memory.has_room(1));
+        assert!(memory.turn().await.is_none() && !memory.has_room(1), "nothing is left");
         second.set(0);
-        assert!(waits.now_or_never().is_some_and(|turn| turn.is_some()), "there is room again");
+        assert!(memory.turn().await.is_some());
         assert!(memory.has_room(3 * OVERHEAD) && !memory.has_room(3 * OVERHEAD + 1));
         drop((first, second));
         assert_eq!((memory.taken(), Arc::strong_count(&memory)), (0, 1));

@@ -91,7 +91,11 @@ impl Resume for Remote {
     fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            let turn = shared.memory.turn().await;
+            let Some(turn) = shared.memory.turn().await else {
+                // Nobody waits with a lease: the run is due again later, here or at another engine that has room.
+                shared.memory.say_full();
+                return shared.scheduler.release(lease, PAUSE);
+            };
             let loaded = load(&shared, lease).await;
             drop(turn);
             match loaded {
@@ -117,6 +121,10 @@ impl Resume for Remote {
 async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, StoreError> {
     let run_id = lease.run_id;
     let loaded = shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?;
+    let record = &loaded.record;
+    if record.fence != lease.fence || record.node != Some(lease.node) || record.status.is_final() {
+        return Ok(None); // it was ended meanwhile, or is others'
+    }
     let Ok(origin) = Origin::decode(&loaded.record.request) else {
         tracing::error!(%run_id, "a run's record cannot be read: it is ended");
         let error = crate::plan::error("Error", "the run's record cannot be read");

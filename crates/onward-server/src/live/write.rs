@@ -19,6 +19,9 @@ use crate::{
 /// How long a run stands back whose write was refused as wrong.
 const REST: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// What a step costs in memory beside its output.
+const STEP_BYTES: usize = 512;
+
 /// What is to be written at once.
 pub(super) struct Write {
     pub(super) start: Option<NewRun>,
@@ -134,7 +137,7 @@ impl Live {
 
     /// Weighs the run, and ends it where its state is larger than it may be.
     fn bound_state(&self, state: &State, told: &Told, then: Then) -> Then {
-        self.weight.set(self.request_bytes + state.plan.bytes());
+        self.weight.set(self.request_bytes + state.plan.bytes() + state.plan.len() * STEP_BYTES);
         let state_max = self.shared.options.limits.state_bytes;
         if then != Then::Keep || told.entries.is_empty() || state.plan.bytes() <= state_max {
             return then;

@@ -127,7 +127,9 @@ impl Plan {
                 self.in_first_request = false;
                 self.discovery = Discovery::FRESH;
                 self.done.retain(|_, done| *done != key);
-                self.steps.remove(&key);
+                if let Some(step) = self.steps.remove(&key) {
+                    self.bytes -= step.state.bytes();
+                }
                 return;
             }
         };

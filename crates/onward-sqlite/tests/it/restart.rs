@@ -5,7 +5,7 @@ use onward_core::{
     run::Status,
     store::{Checkpoint, ClaimRequest, Endpoints, Lease, Then},
 };
-use onward_sqlite::rusqlite::Connection;
+use onward_sqlite::{Options, SqliteStore, rusqlite::Connection};
 
 use crate::support::*;
 
@@ -175,4 +175,33 @@ async fn a_closed_store_refuses_calls() {
     let loaded = store.load(run_id(1)).await;
     assert!(matches!(loaded, Err(StoreError::Unavailable(_))), "{loaded:?}");
     store.close().await;
+}
+
+/// What `docs/OPERATING.md` says of backups.
+#[tokio::test]
+async fn a_copy_that_is_taken_while_the_app_writes_is_of_one_moment_and_goes_on() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    let lease = start(&store, node, 1).await;
+    let copy = place.dir().join("copy.db");
+    let mut written = 0;
+    for round in 0..3 {
+        for _ in 0..50 {
+            store.checkpoint(appending(lease, written, "entry")).await.unwrap();
+            written += 1;
+        }
+        if round == 1 {
+            let reader = Connection::open(place.path()).unwrap();
+            reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        }
+    }
+    store.close().await;
+
+    let restored = SqliteStore::open(&copy, Options::new()).unwrap();
+    assert_eq!(load(&restored, 1).await.unwrap().journal.len(), 100);
+    let node = join(&restored).await;
+    let request = ClaimRequest { node, now: at(2), limit: 10, endpoints: Endpoints::All };
+    let (lease, _) = restored.claim(request).await.unwrap().leases[0].clone();
+    restored.checkpoint(appending(lease, 100, "goes on")).await.unwrap();
 }

@@ -92,6 +92,12 @@ fn outcome(fact: Fact) -> Result<Payload, StepError> {
             Err(StepError::new(ErrorKind::SignalTaken, "another run waits for a signal of this name", false))
         }
         Fact::Outcome(outcome) if outcome.status == Status::Completed => Ok(outcome.response),
+        // A response of any status is no error of who invoked it.
+        Fact::Outcome(outcome)
+            if outcome.status == Status::Failed && StepError::from_payload(&outcome.error).is_response() =>
+        {
+            Ok(outcome.response)
+        }
         Fact::Outcome(outcome) => {
             let text = format!("the invoked run {}", outcome.status.as_str());
             Err(StepError::new(ErrorKind::Invoke, text, false))

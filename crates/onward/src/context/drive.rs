@@ -232,12 +232,6 @@ impl Context {
         self.lock().asynchronous = true;
     }
 
-    /// Whether a step's closure is running or a checkpoint is under way: dropping the handler now would waste work.
-    pub(crate) fn has_work(&self) -> bool {
-        let state = self.lock();
-        state.lease.is_some() || state.running > 0 || !state.acks.is_empty()
-    }
-
     /// Tells the rest of the process how the run ended.
     pub(crate) fn announce(&self, outcome: &Arc<Outcome>) {
         self.shared.hub.finish(self.run_id, Arc::clone(outcome));

@@ -44,7 +44,8 @@ impl Context {
 
     /// The run is parked, and counts among those: its body no longer counts among the bodies of requests under way.
     pub(crate) fn is_parked(&self) {
-        drop(self.lock().share.take());
+        let share = self.lock().share.take();
+        drop(share);
     }
 }
 

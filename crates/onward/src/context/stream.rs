@@ -215,6 +215,11 @@ impl Context {
             let now: Timestamp = self.now();
             self.submit(&mut state, now, None, |_| ());
         }
+        let has_begun = std::mem::take(&mut state.has_begun);
+        drop(state);
+        if has_begun {
+            self.warn_of_headers();
+        }
     }
 
     /// Ready when there is room again for who streams more than the store keeps, or nobody is there to wait for.

@@ -60,6 +60,9 @@ impl Context {
             self.ungated().await;
             let now = self.now();
             let mut state = self.lock();
+            if let Some(closed) = state.closed {
+                return Err(closed.error());
+            }
             if state.gate.is_some() {
                 continue;
             }

@@ -321,7 +321,7 @@ where
     B::Error: Into<BoxError>,
 {
     fn drop(&mut self) {
-        if self.execution.as_ref().is_some_and(|execution| execution.context.has_work()) {
+        if self.execution.as_ref().is_some_and(|execution| !execution.context.close_idle()) {
             self.leave();
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use onward_core::{Attempt, IntoDuration, Payload, RetryPolicy, StepKey, run::machine::Next, step::StepKind};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Asked, Make, Step, StepFuture, refused, step_future};
+use super::{Asked, Make, Step, StepFuture, finite::is_finite, refused, step_future};
 use crate::{
     IntoStepError, StepError,
     context::{Context, Room, stream},
@@ -271,6 +271,11 @@ pub(super) fn keep<T: Serialize + DeserializeOwned>(value: &T, room: Room) -> Re
     };
     let bytes = serde_json::to_vec(value).map_err(unserialisable)?;
     room.check(bytes.len())?;
+    if !is_finite(value, &bytes) {
+        let text =
+            "the output has a number that is infinite or not a number, and JSON has neither: give an Option or a text";
+        return Err(StepError::new(ErrorKind::Unserialisable, text, false));
+    }
     let read = serde_json::from_slice(&bytes).map_err(unserialisable)?;
     Ok((bytes.into(), read))
 }

@@ -313,3 +313,87 @@ async fn developers_are_warned_once_of_a_header_that_replays_lack() {
     assert_eq!(warned.len(), 1, "{warned:?}");
     assert!(warned[0].contains("GET /silent") && warned[0].contains("cookie"), "{warned:?}");
 }
+
+/// What came after the failure belongs to a way that the handler need not take again.
+#[tokio::test]
+async fn a_retried_step_that_succeeds_may_lead_another_way() {
+    let up = Switch::default();
+    let is_up = up.clone();
+    let handler = async move |step: Step| {
+        let ship = async || if is_up.is_on() { Ok("shipped".to_owned()) } else { Err(StepError::fail("down")) };
+        match step.run("ship", ship).await {
+            Ok(shipped) => Ok(shipped),
+            Err(error) => {
+                step.run("refund", async || Ok::<_, StepError>(())).await?;
+                Err(error)
+            }
+        }
+    };
+    let app = App::new(|onward| onward.route("/", get(handler))).await;
+    let request = || Request::get("/").header("idempotency-key", "k").body(Body::empty()).unwrap();
+    assert_eq!(app.send(request()).await.status(), 500);
+    let runs = app.onward.runs().list(onward::RunQuery::new()).await.unwrap().runs;
+    up.flip();
+    app.onward.runs().retry(runs[0].run_id.parse().unwrap()).await.unwrap();
+    let again = app.send(request()).await;
+    let last = app.follow(again).await;
+    assert_eq!((text(&last), app.onward.load().blocked), ("shipped", 0));
+}
+
+/// The time of the second counts from the second, and not from the first.
+#[tokio::test]
+async fn a_run_that_was_mended_and_is_blocked_again_has_its_whole_time_again() {
+    let wrong = Switch::default();
+    let is_wrong = wrong.clone();
+    let handler = async move |step: Step| {
+        if is_wrong.is_on() {
+            return Ok("too early");
+        }
+        step.run("charge", async || Ok::<_, StepError>(())).await?;
+        for _ in 0..2 {
+            step.sleep("nap", "20h").await?;
+        }
+        Ok::<_, StepError>("done")
+    };
+    let app = replayed(|onward| onward.route("/", get(handler))).await;
+    let first = app.get("/").await;
+    let id = run_id(&first);
+    wrong.flip();
+    app.advance(Duration::from_secs(21 * 3600)).await;
+    assert!(blocked(&app, id).await.is_some());
+    wrong.0.store(false, SeqCst);
+    app.advance(Duration::from_secs(600)).await;
+    assert_eq!(blocked(&app, id).await, None, "it goes on");
+    wrong.flip();
+    app.advance(Duration::from_secs(30 * 3600)).await;
+    assert!(blocked(&app, id).await.is_some(), "a day has not passed since");
+    wrong.0.store(false, SeqCst);
+    assert_eq!(text(&app.follow(first).await), "done");
+    assert_eq!(app.onward.load().blocked, 2);
+}
+
+/// A faulty deploy drops waits as it returns: the right one still gets what comes for them.
+#[tokio::test]
+async fn what_a_blocked_execution_let_go_of_is_still_waited_for() {
+    let wrong = Switch::default();
+    let is_wrong = wrong.clone();
+    let handler = async move |step: Step| {
+        let event = step.wait_for_event::<u32>("answer", "answer").timeout("90h");
+        if is_wrong.is_on() {
+            let mut event = std::pin::pin!(event);
+            let _ = futures_util::poll!(event.as_mut());
+            return Ok("too early".to_owned());
+        }
+        let (event, nap) = tokio::join!(event, step.sleep("nap", "1h"));
+        nap?;
+        Ok::<_, StepError>(format!("{:?}", event?.map(|event| event.data)))
+    };
+    let app = replayed(|onward| onward.route("/", get(handler))).await;
+    let first = app.get("/").await;
+    wrong.flip();
+    app.advance(Duration::from_secs(3700)).await;
+    assert!(blocked(&app, run_id(&first)).await.is_some());
+    wrong.0.store(false, SeqCst);
+    app.onward.send_event("answer", &7).await.unwrap();
+    assert_eq!(text(&app.follow(first).await), "Some(7)");
+}

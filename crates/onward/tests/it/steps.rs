@@ -199,11 +199,13 @@ async fn an_output_that_is_too_large_or_does_not_survive_json_is_the_steps_error
     let handler = async |step: Step| {
         let large = step.run("large", async || Ok::<_, StepError>("x".repeat(100))).await.unwrap_err();
         let nan = step.run("nan", async || Ok::<_, StepError>(f64::NAN)).await.unwrap_err();
-        format!("{} {}", large.is_too_large(), nan.message().contains("JSON"))
+        // It would be read back as `None`.
+        let hidden = step.run("hidden", async || Ok::<_, StepError>([Some(f64::INFINITY)])).await.unwrap_err();
+        format!("{} {} {}", large.is_too_large(), nan.message().contains("JSON"), hidden.message().contains("infinite"))
     };
     let options = onward::Options::default().output_bytes_max(50);
     let app = App::with(Onward::builder().defaults(options), |onward| onward.route("/", get(handler))).await;
-    assert_eq!(text(&app.outcome("/").await), "true true");
+    assert_eq!(text(&app.outcome("/").await), "true true true");
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ impl Machine {
         match &entry.change {
             Change::AttemptFailed { attempt, .. } | Change::Failed { attempt, .. } => self.handler_attempt = attempt.0,
             Change::Blocked { step, cause } => {
-                self.blocked = Some(Blocked { since: entry.at, step: step.clone(), cause: *cause });
+                let since = self.blocked.as_ref().map_or(entry.at, |blocked| blocked.since);
+                self.blocked = Some(Blocked { since, step: step.clone(), cause: *cause });
             }
             _ => (self.handler_attempt, self.blocked) = (0, None),
         }
@@ -53,6 +54,11 @@ impl Machine {
             Change::Blocked { .. } => return, // it is about the handler
             _ => step.let_go = false,
         }
+        self.blocked = None;
+        let retried = match (&entry.change, &step.state) {
+            (Change::Reset, State::Done { outcome: Err(_), seq, .. }) => Some(*seq),
+            _ => None,
+        };
         if let State::Done { seq, outcome, .. } = &step.state {
             self.queue.remove(seq);
             self.outcome_bytes -= size(outcome);
@@ -68,6 +74,13 @@ impl Machine {
             Change::Failed { error, .. } => done(Err(error.clone())),
             Change::Reset | Change::LetGo | Change::Blocked { .. } => State::Ready { attempt: Attempt::FIRST },
         };
+        if let Some(failed) = retried {
+            // Without the failure, the handler may go a way on which it asks for none of them.
+            for step in self.steps.values_mut().filter(|step| step.replayed.is_some_and(|place| place > failed)) {
+                step.let_go = true;
+            }
+            return;
+        }
         if let State::Done { outcome, .. } = &step.state {
             self.outcome_bytes += size(outcome);
             self.queue.insert(entry.seq, key);
