@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     task::{Context as TaskContext, Poll, Waker},
+    time::Duration,
 };
 
 use onward_core::{
@@ -34,7 +35,7 @@ use onward_core::{
 use onward_host::bodies::Share;
 use onward_scheduler::{AttachGuard, Attached, Hung};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use self::{blocked::Missing, driver::Driver, locked::Locked, stream::StreamState};
 use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
@@ -78,6 +79,10 @@ struct State {
     wakers: BTreeMap<StepKey, Waker>,
     /// Wakers to call when the lock is let go of.
     woken: Vec<Waker>,
+    /// Steps for which tasks of their own wait.
+    elsewhere: BTreeSet<StepKey>,
+    /// When such a task asked for a step last, or got its outcome: it may be about to ask for the next one.
+    active_at: Option<Instant>,
     driver: Driver,
     acks: VecDeque<Written>,
     stream: StreamState,
@@ -162,6 +167,8 @@ pub(crate) struct Standing {
     pub(crate) asynchronous: bool,
     /// When time moves it next.
     pub(crate) next_wake: Option<Timestamp>,
+    /// How long a task of its own still has to ask for its next step, before the run counts as one that only waits.
+    pub(crate) settles_in: Option<Duration>,
 }
 
 /// The news that time, and the order of the journal, bring to an execution.
@@ -170,6 +177,8 @@ pub(crate) struct Advanced {
     pub(crate) fired: bool,
     /// The completion that is next on its way to the handler.
     pub(crate) offer: Offer,
+    /// Whether a task of its own is to take that: it is not polled with the handler, and needs a moment.
+    pub(crate) is_elsewhere: bool,
     /// How the execution stands after both.
     pub(crate) standing: Standing,
 }
@@ -275,6 +284,9 @@ impl Context {
             return Err(closed.error());
         }
         let requested = state.machine.request(name, kind, steps_max)?;
+        if !stream::is_inside(self.run_id) {
+            state.active_at = Some(Instant::now());
+        }
         state.driver.wake_if_resting();
         Ok(requested)
     }
@@ -310,6 +322,19 @@ impl Context {
         None
     }
 
+    /// Ends an execution that only waits, so that its run can be suspended; tells when the run is due then. `None` where a
+    /// task has got the run something to do meanwhile.
+    pub(crate) fn close_to_suspend(&self) -> Option<Timestamp> {
+        let mut state = self.lock();
+        let is_idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
+        if !is_idle || state.nudged || state.halted.is_some() || state.machine.has_offer() {
+            return None;
+        }
+        state.close(Closed::Over);
+        let wake = [state.machine.next_wake(), self.timeout_at].into_iter().flatten().min();
+        Some(wake.unwrap_or(Timestamp::NEVER))
+    }
+
     /// Whether the handler takes no more steps.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed.is_some()
@@ -339,7 +364,7 @@ impl Context {
     }
 
     /// A step has kept a worker of the runtime for so long, and all that waits for it.
-    pub(crate) fn say_blocking(&self, key: StepKey, time: std::time::Duration) {
+    pub(crate) fn say_blocking(&self, key: StepKey, time: Duration) {
         let step = self.lock().machine.id(key).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(run_id = %self.run_id, endpoint = %self.endpoint.id, step, ?time,
             "step blocks a thread of the runtime: put such work into tokio::task::spawn_blocking");
@@ -440,11 +465,18 @@ impl Context {
         match state.machine.take(key) {
             Some(outcome) => {
                 state.wakers.remove(&key);
+                if state.elsewhere.remove(&key) {
+                    state.active_at = Some(Instant::now());
+                    state.driver.wake_if_resting(); // the next outcome may be offered
+                }
                 Poll::Ready(outcome)
             }
             None if let Some(closed) = state.closed => Poll::Ready(Err(closed.error().to_payload())),
             None => {
                 state.wait_for(key, cx);
+                if !stream::is_inside(self.run_id) && state.elsewhere.insert(key) {
+                    state.active_at = Some(Instant::now());
+                }
                 // A task of its own may have asked late for an outcome that was passed over, and now gets another offer.
                 if state.machine.has_offer() {
                     state.driver.wake_if_resting();
@@ -475,7 +507,8 @@ impl Context {
         // Why: a handler that panics has not decided against a step. Its replay asks for it again, and the journal
         // says that it waits.
         let waits = state.machine.let_go(key);
-        if !std::thread::panicking() {
+        // Why not afterwards: the handler has not decided against a step that goes with its future, or with a task.
+        if state.closed.is_none() && !std::thread::panicking() {
             state.let_go.insert(key);
             if waits {
                 state.settled.insert(key);
@@ -551,6 +584,10 @@ impl State {
     fn close(&mut self, closed: Closed) {
         self.closed.get_or_insert(closed);
         self.woken.extend(std::mem::take(&mut self.wakers).into_values());
+    }
+
+    fn has_waker(&self, key: StepKey) -> bool {
+        self.wakers.contains_key(&key)
     }
 
     fn wait_for(&mut self, key: StepKey, cx: &TaskContext<'_>) {

@@ -11,6 +11,8 @@ use std::{
 
 use onward_core::{BoxFuture, StoreError, Timestamp, run::machine::Offer, waiter::Delivery};
 
+use tokio::time::Sleep;
+
 use crate::{
     StepError,
     context::{Advanced, Context, Halt, Rest, Standing, blocked::Missing, stream},
@@ -68,7 +70,11 @@ pub(crate) struct Execution<F> {
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// What is being read, and since when.
     deliveries: Option<(Timestamp, Fetch)>,
-    stall: Option<Pin<Box<tokio::time::Sleep>>>,
+    stall: Option<Pin<Box<Sleep>>>,
+    /// The moment that a task of its own has to take the outcome that is offered to it.
+    turn: Option<Pin<Box<Sleep>>>,
+    /// The moment that such a task has to ask for its next step.
+    settling: Option<Pin<Box<Sleep>>>,
     standing: Standing,
     detaches: bool,
 }
@@ -79,7 +85,8 @@ where
 {
     pub(crate) fn new(context: Arc<Context>, handler: F) -> Self {
         let (handler, standing) = (Box::pin(handler), Standing::default());
-        Self { context, handler, timer: None, deliveries: None, stall: None, standing, detaches: true }
+        let (turn, settling) = (None, None);
+        Self { context, handler, timer: None, deliveries: None, stall: None, turn, settling, standing, detaches: true }
     }
 
     /// Whether the handler waits for time or facts and for nothing else, as of the last poll.
@@ -131,7 +138,7 @@ where
             // The only reading of the clock until the handler is polled again: every decision below is by it.
             let now = self.context.now();
             let progress = self.poll_outside(now, cx) | self.context.poll_acks(cx);
-            let Advanced { fired, offer, standing } = self.context.advance(now, cx);
+            let Advanced { fired, offer, is_elsewhere, standing } = self.context.advance(now, cx);
             self.standing = standing;
             if self.context.timeout_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(Ended::TimedOut);
@@ -140,9 +147,12 @@ where
             if offer != Offer::Unrequested {
                 self.stall = None;
             }
+            let waits_for_task = wait(&mut self.turn, is_elsewhere.then_some(STALL), cx) == Some(false);
+            let settled = wait(&mut self.settling, self.standing.settles_in, cx) == Some(true);
             let nudged = self.standing.nudged && self.deliveries.is_none();
-            let progress = progress || fired || stalled || nudged;
-            if progress || matches!(offer, Offer::Step(_)) || self.poll_timer(cx) {
+            let progress = progress || fired || stalled || settled || nudged;
+            let offered = matches!(offer, Offer::Step(_)) && !waits_for_task;
+            if progress || offered || self.poll_timer(cx) {
                 continue;
             }
             if let Some(halt) = self.context.halted() {
@@ -151,7 +161,7 @@ where
             self.context.rest(Rest {
                 timer: self.timer.as_ref().map(|(at, _)| *at),
                 reads: self.deliveries.is_some(),
-                stalls: self.stall.is_some(),
+                stalls: self.stall.is_some() || self.turn.is_some() || self.settling.is_some(),
             });
             return Poll::Pending;
         }
@@ -232,6 +242,19 @@ impl<F> Drop for Execution<F> {
             self.context.detach();
         }
     }
+}
+
+/// Waits for a moment, as long as there is one to wait for. Whether it has passed.
+fn wait(timer: &mut Option<Pin<Box<Sleep>>>, time: Option<Duration>, cx: &mut TaskContext<'_>) -> Option<bool> {
+    let Some(time) = time else {
+        *timer = None;
+        return None;
+    };
+    let is_over = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx).is_ready();
+    if is_over {
+        *timer = None;
+    }
+    Some(is_over)
 }
 
 /// What a panic said.

@@ -227,31 +227,37 @@ where
 {
     let context = Arc::clone(&execution.context);
     let mut parked: Option<Parked> = None;
-    let turn = poll_fn(|cx| match execution.poll(cx) {
-        Poll::Ready(ended) => Poll::Ready(Turn::Ended(ended)),
-        Poll::Pending if !execution.is_quiescent() => {
-            parked = None;
-            Poll::Pending
-        }
-        Poll::Pending => match park(&context, &mut parked, execution.next_wake(), cx) {
-            Poll::Ready(()) => Poll::Ready(Turn::Suspend(execution.next_wake())),
-            Poll::Pending => {
-                slot = None;
-                Poll::Pending
+    let turn = poll_fn(|cx| {
+        loop {
+            match execution.poll(cx) {
+                Poll::Ready(ended) => return Poll::Ready(Turn::Ended(ended)),
+                Poll::Pending if !execution.is_quiescent() => {
+                    parked = None;
+                    return Poll::Pending;
+                }
+                Poll::Pending => {}
             }
-        },
+            if park(&context, &mut parked, execution.next_wake(), cx).is_pending() {
+                slot = None;
+                return Poll::Pending;
+            }
+            // A task of its own may have got it something to do since.
+            if let Some(due_at) = context.close_to_suspend() {
+                return Poll::Ready(Turn::Suspend(due_at));
+            }
+        }
     })
     .await;
     let left = match turn {
         Turn::Ended(ended) => settle(&context, ended).await,
-        Turn::Suspend(due_at) => suspend_with(&context, Vec::new(), due_at.unwrap_or(Timestamp::NEVER)).await,
+        Turn::Suspend(due_at) => suspend_with(&context, Vec::new(), due_at).await,
     };
     conclude(&context, left).await;
 }
 
 enum Turn<T> {
     Ended(Ended<T>),
-    Suspend(Option<Timestamp>),
+    Suspend(Timestamp),
 }
 
 /// A handler that is kept in memory while it waits, and until when.

@@ -5,6 +5,10 @@ use super::{
     Rest, RunId, Standing, State, StepError, StepKind, StoreError, TaskContext, Then, Timestamp, VecDeque, Written,
 };
 use crate::onward::Shared;
+use std::time::Duration;
+
+/// How long a task of its own has to ask for its next step.
+const SETTLES_AFTER: Duration = Duration::from_millis(50);
 
 impl Context {
     /// Remembers whom to wake when the run is cancelled, and tells why the execution cannot go on, if it cannot.
@@ -127,15 +131,24 @@ impl Context {
         if let Offer::Step(key) = offer {
             state.wake(key, Some(cx));
         }
+        let is_elsewhere = match offer {
+            // One that nobody waits for yet is a task's, where there are tasks.
+            Offer::Step(key) => state.elsewhere.contains(&key) || (state.active_at.is_some() && !state.has_waker(key)),
+            Offer::Nothing | Offer::Unrequested => false,
+        };
         let idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
+        let only_waits = idle && state.machine.is_waiting() && !state.nudged && !is_elsewhere;
+        let settles_in = state.active_at.and_then(|at| SETTLES_AFTER.checked_sub(at.elapsed()));
+        let settles_in = settles_in.filter(|left| only_waits && !left.is_zero());
         let next_wake = [state.machine.next_wake_after(now), self.timeout_at].into_iter().flatten().min();
         let standing = Standing {
-            quiescent: idle && state.machine.is_waiting() && !state.nudged,
+            quiescent: only_waits && settles_in.is_none(),
             nudged: state.nudged,
             asynchronous: state.asynchronous && state.acks.is_empty() && state.gate.is_none(),
             next_wake,
+            settles_in,
         };
-        Advanced { fired, offer, standing }
+        Advanced { fired, offer, is_elsewhere, standing }
     }
 
     /// Ends the waits whose time has come. Whether there were any.

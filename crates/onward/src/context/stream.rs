@@ -325,6 +325,11 @@ pub(crate) fn within<T>(context: &Arc<Context>, step: Option<StepKey>, poll: imp
     poll()
 }
 
+/// Whether a run's handler is being polled here. A task of its own is not part of it.
+pub(crate) fn is_inside(run_id: RunId) -> bool {
+    CURRENT.with_borrow(|current| current.as_ref().is_some_and(|(context, _)| context.run_id == run_id))
+}
+
 /// The run that is being polled, and the step.
 pub(crate) fn current() -> Option<Current> {
     CURRENT.with_borrow(Clone::clone)

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{App, Count, Log, text};
+use crate::support::{App, Count, Log, run_id, text};
 
 /// Two steps beside each other, each in a task.
 async fn spawned(step: Step) -> Result<String, StepError> {
@@ -197,9 +197,17 @@ async fn a_step_in_a_task_ends_with_its_execution() {
         Ok::<_, StepError>("done")
     };
     let app = App::with(Onward::builder().parked_max(0), |onward| onward.route("/", get(handler))).await;
-    assert_eq!(text(&app.outcome("/").await), "done");
+    let first = app.get("/").await;
+    let is_suspended = async || {
+        let detail = app.onward.runs().get(run_id(&first)).await.unwrap().unwrap();
+        detail.summary.status == "suspended"
+    };
+    while !is_suspended().await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     app.settle().await;
-    assert!(ended.get() >= 2, "each execution that was suspended has ended its task's step: {}", ended.get());
+    assert_eq!(ended.get(), 1, "the execution that was suspended has ended its task's step");
+    assert_eq!(text(&app.follow(first.clone()).await), "done");
 }
 
 #[tokio::test]
@@ -245,4 +253,35 @@ async fn a_step_that_blocks_its_thread_is_told_of_by_its_name() {
     let shown = log.text();
     let told: Vec<_> = shown.lines().filter(|line| line.contains("spawn_blocking")).collect();
     assert!(told.len() == 1 && told[0].contains("step=\"blocks\""), "{told:?}");
+}
+
+/// A wait of days beside a task of several steps: the task has its time to take an outcome and to ask for the next step.
+#[tokio::test]
+async fn a_task_of_many_steps_beside_a_long_wait_is_not_cut_off() {
+    let handler = async |step: Step| {
+        let own = step.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            for number in 0..20 {
+                own.run(&format!("s{number}"), async || Ok::<_, StepError>(number)).await?;
+            }
+            Ok::<_, StepError>("the task")
+        });
+        tokio::select! {
+            slept = step.sleep("days", "72h") => slept.map(|()| "the wait"),
+            done = task.join_next() => done.unwrap().unwrap(),
+        }
+    };
+    for parked in [0, 100] {
+        let app = App::with(Onward::builder().parked_max(parked), |onward| onward.route("/", get(handler))).await;
+        let first = app.get("/").await;
+        // No time passes on the clock of the app.
+        let last = if first.status().is_redirection() {
+            let at = crate::support::location(&first);
+            tokio::time::timeout(Duration::from_secs(30), app.get(&at)).await.expect("it goes on at once")
+        } else {
+            first
+        };
+        assert_eq!(text(&last), "the task");
+    }
 }
