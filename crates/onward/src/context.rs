@@ -1,6 +1,7 @@
 //! One execution of a handler as its steps see it: the run's machine, and the checkpoints under way.
 
 pub(crate) mod blocked;
+mod closed;
 mod deliver;
 mod drive;
 mod driver;
@@ -37,8 +38,8 @@ use onward_scheduler::{AttachGuard, Attached, Hung};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use self::{blocked::Missing, driver::Driver, locked::Locked, stream::StreamState};
-use crate::{StepError, endpoint::Endpoint, error::ErrorKind, onward::Shared, record::KeptRequest};
+use self::{blocked::Missing, closed::Closed, driver::Driver, locked::Locked, stream::StreamState};
+use crate::{StepError, endpoint::Endpoint, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
 type Ack = BoxFuture<'static, Result<Checkpointed, StoreError>>;
@@ -107,31 +108,6 @@ struct State {
     /// The handler takes no more steps, because it has returned, or because this execution of it is over.
     closed: Option<Closed>,
     halted: Option<Halt>,
-}
-
-/// Why an execution takes no more steps. Only a task of its own can still ask for one then, or end one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closed {
-    /// The handler has returned.
-    Returned,
-    /// The run is suspended, or others have it: its handler is called again.
-    Over,
-}
-
-impl Closed {
-    /// The error of a step that is asked for, or ends, after that.
-    fn error(self) -> StepError {
-        let text = match self {
-            Self::Returned => {
-                "the handler has returned: await every step before, also those of other tasks; a step cannot be taken in \
-                 the body of a response"
-            }
-            Self::Over => {
-                "this execution of the handler is over, and the run goes on in another: nothing of the step is recorded"
-            }
-        };
-        StepError::new(ErrorKind::Invalid, text, false)
-    }
 }
 
 /// Why an execution cannot go on.
@@ -296,87 +272,6 @@ impl Context {
         let mut state = self.lock();
         state.machine.retire(id);
         state.driver.wake_if_resting();
-    }
-
-    /// The handler has returned. Steps in other tasks that wait end with an error.
-    pub(crate) fn close(&self) {
-        self.lock().close(Closed::Returned);
-    }
-
-    /// The handler has returned. Whether the store knows nothing of the run, and never will.
-    pub(crate) fn close_unbegun(&self) -> bool {
-        let mut state = self.lock();
-        let unbegun = state.lease.is_none();
-        if unbegun {
-            state.close(Closed::Returned);
-        }
-        unbegun
-    }
-
-    /// The state, where a step may be recorded. The log tells of a step that may not.
-    fn open(&self, step: impl std::fmt::Display) -> Option<Locked<'_>> {
-        let state = self.lock();
-        let Some(closed) = state.closed else { return Some(state) };
-        drop(state); // whoever listens to the log may come back
-        self.say_late(step, closed);
-        None
-    }
-
-    /// Ends an execution that only waits, so that its run can be suspended; tells when the run is due then. `None` where a
-    /// task has got the run something to do meanwhile.
-    pub(crate) fn close_to_suspend(&self) -> Option<Timestamp> {
-        let mut state = self.lock();
-        let is_idle = state.acks.is_empty() && state.running == 0 && state.gate.is_none();
-        if !is_idle || state.nudged || state.halted.is_some() || state.machine.has_offer() {
-            return None;
-        }
-        state.close(Closed::Over);
-        let wake = [state.machine.next_wake(), self.timeout_at].into_iter().flatten().min();
-        Some(wake.unwrap_or(Timestamp::NEVER))
-    }
-
-    /// Whether the handler takes no more steps.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed.is_some()
-    }
-
-    /// Ready when the handler takes no more steps, with the error of one that a task of its own still holds.
-    pub(crate) fn poll_closed(&self, key: StepKey, cx: &TaskContext<'_>) -> Poll<StepError> {
-        let mut state = self.lock();
-        match state.closed {
-            Some(closed) => Poll::Ready(closed.error()),
-            None => {
-                state.wait_for(key, cx);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Ends an execution with which nothing has begun: the store knows nothing of the run, and never will. Whether it could
-    /// be ended so.
-    pub(crate) fn close_idle(&self) -> bool {
-        let mut state = self.lock();
-        let is_idle = state.lease.is_none() && state.running == 0 && state.acks.is_empty();
-        if is_idle {
-            state.close(Closed::Over);
-        }
-        is_idle
-    }
-
-    /// A step has kept a worker of the runtime for so long, and all that waits for it.
-    pub(crate) fn say_blocking(&self, key: StepKey, time: Duration) {
-        let step = self.lock().machine.id(key).map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(run_id = %self.run_id, endpoint = %self.endpoint.id, step, ?time,
-            "step blocks a thread of the runtime: put such work into tokio::task::spawn_blocking");
-    }
-
-    fn say_late(&self, step: impl std::fmt::Display, closed: Closed) {
-        let (run_id, endpoint) = (self.run_id, &self.endpoint.id);
-        match closed {
-            Closed::Returned => tracing::warn!(%run_id, %endpoint, %step,
-                "step asked for, or ended, after the handler had returned: nothing of it is recorded"),
-            Closed::Over => tracing::debug!(%run_id, %endpoint, %step, "step of an execution that is over"),
-        }
     }
 
     /// A step failed for good before it began: it fails in a replay, too, whatever has changed meanwhile.
@@ -578,12 +473,6 @@ impl State {
     fn take_let_go(&mut self, now: Timestamp) -> Vec<Entry> {
         let let_go = std::mem::take(&mut self.let_go);
         let_go.into_iter().filter_map(|key| self.machine.record_let_go(key, now)).collect()
-    }
-
-    /// No more steps are taken. Tasks that wait for one are woken with an error.
-    fn close(&mut self, closed: Closed) {
-        self.closed.get_or_insert(closed);
-        self.woken.extend(std::mem::take(&mut self.wakers).into_values());
     }
 
     fn has_waker(&self, key: StepKey) -> bool {
