@@ -1,9 +1,11 @@
 //! One durable execution of an endpoint: its record, status and outcome.
 
+mod crashes;
 pub mod machine;
 
 use std::time::Duration;
 
+pub use self::crashes::{CrashRecord, Crashes};
 use crate::{EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp, Version};
 
 /// A run as it is made.

@@ -8,7 +8,7 @@ use crate::{
     BoxFuture, EndpointId, Fence, NodeId, Payload, RunId, StepKey, Timestamp, Version,
     event::Event,
     journal::Entry,
-    run::{NewRun, Outcome, RunRecord, Status},
+    run::{Crashes, NewRun, Outcome, RunRecord, Status},
     stream::{Frame, Place},
     waiter::{Delivery, Signal, Signalled, Waiter},
 };
@@ -232,6 +232,8 @@ pub struct Loaded {
     pub deliveries: Vec<Delivery>,
     /// The place of its stream's last frame; 0 where it has streamed nothing.
     pub streamed: Place,
+    /// The crashes of its executions since its last entry.
+    pub crashes: Crashes,
 }
 
 /// Which runs to list.
@@ -266,6 +268,7 @@ pub enum Control {
     /// End it with this outcome, unless it has ended. Its lease is void from then on.
     Cancel(Outcome),
     /// Make a failed run due again from the step that failed it (see [`reset_entries`](crate::journal::reset_entries)).
+    /// Its crashes are forgotten.
     /// Where a run that it invoked has ended meanwhile, it gets that outcome.
     Retry {
         /// The step whose error failed it, where one did.
@@ -323,7 +326,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Makes a node, and makes the runs of nodes that are gone due.
     ///
     /// A node is gone when it left, when its lease ended before `now`, or, in a store that one process owns, when it
-    /// is not the newest.
+    /// is not the newest. Runs of a node that is gone and has not left have crashed: see [`CrashRecord`](crate::run::CrashRecord).
     fn join(&self, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>>;
 
     /// Extends the lease of a node and so of all its runs, and makes the runs of nodes that are gone due.
@@ -331,8 +334,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::LeaseLost`] means that the node itself was given up: its runs are others' now.
     fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<(), StoreError>>;
 
-    /// Ends a node: its runs are due at once.
+    /// Ends a node: its runs are due at once. They have not crashed.
     fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Takes back that the runs of a node have crashed: its process lives, and only its lease was lost. Those of its runs
+    /// that are not due yet do not count one either.
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Writes one transaction on one run; all of it or nothing.
     ///

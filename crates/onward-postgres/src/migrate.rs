@@ -11,8 +11,11 @@ use crate::{
 };
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_remains.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_remains.sql"),
+    include_str!("../migrations/0003_crashes.sql"),
+];
 
 /// What makes it quicker and not different, and what not every database knows: each is tried, once.
 const TUNING: [&str; 9] = [

@@ -3,9 +3,9 @@
 mod page;
 
 use onward_core::{
-    Fence, NodeId, RunId, StoreError, Timestamp,
+    Fence, NodeId, RunId, Seq, StoreError, Timestamp,
     journal::{Entry, format},
-    run::RunRecord,
+    run::{CrashRecord, Crashes, RunRecord},
     store::{Lease, Loaded, News, Watched, record},
     stream::{self, Frame, Place},
     waiter::Delivery,
@@ -55,8 +55,10 @@ impl Inner {
              (SELECT array_agg(d.step ORDER BY d.place) FROM onward_deliveries d WHERE d.run_id = r.run_id) AS steps, \
              (SELECT array_agg(d.at ORDER BY d.place) FROM onward_deliveries d WHERE d.run_id = r.run_id) AS at, \
              (SELECT array_agg(d.fact ORDER BY d.place) FROM onward_deliveries d WHERE d.run_id = r.run_id) AS facts, \
-             (SELECT max(f.place + f.count - 1) FROM onward_frames f WHERE f.run_id = r.run_id) AS streamed \
-             FROM onward_runs r JOIN onward_endpoints p ON p.id = r.endpoint {STATE} WHERE r.run_id = $1",
+             (SELECT max(f.place + f.count - 1) FROM onward_frames f WHERE f.run_id = r.run_id) AS streamed, \
+             c.next AS crash_next, c.count AS crash_count, c.last_at AS crash_at, c.node AS crash_node \
+             FROM onward_runs r JOIN onward_endpoints p ON p.id = r.endpoint {STATE} \
+             LEFT JOIN onward_crashes c ON c.run_id = r.run_id WHERE r.run_id = $1",
             columns = row::RECORD_COLUMNS
         );
         let rows = self.read(&sql, &[&row::uuid(run_id)]).await?;
@@ -69,7 +71,9 @@ impl Inner {
             journal.map(|(place, (seq, data))| entry(place, *seq, data)).collect::<Result<Vec<Entry>, StoreError>>()?;
         let deliveries = if record.outcome.is_some() { Vec::new() } else { deliveries_of(row)? };
         let streamed = row::place(row.try_get("streamed").map_err(damaged)?)?;
-        Ok(Some(Loaded { record, journal, deliveries, streamed }))
+        let next = journal.last().map_or(Seq(0), |entry| entry.seq.next());
+        let crashes = crash_record(row)?.map_or_else(Crashes::default, |record| record.crashes(next));
+        Ok(Some(Loaded { record, journal, deliveries, streamed, crashes }))
     }
 
     pub(crate) async fn run(&self, run_id: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -161,12 +165,24 @@ fn record_of(row: &Row) -> Result<RunRecord, StoreError> {
     Ok(run)
 }
 
+/// What is stored of a run's crashes.
+fn crash_record(row: &Row) -> Result<Option<CrashRecord>, StoreError> {
+    let Some(next) = row.try_get::<_, Option<i64>>("crash_next").map_err(damaged)? else { return Ok(None) };
+    let small = |number: i64| u32::try_from(number).map_err(|_| corrupt("a count of crashes is out of range"));
+    Ok(Some(CrashRecord {
+        next: Seq(small(next)?),
+        count: small(row.try_get("crash_count").map_err(damaged)?)?,
+        last_at: Timestamp::from_micros(row.try_get("crash_at").map_err(damaged)?),
+        node: NodeId(row.try_get::<_, i64>("crash_node").map_err(damaged)?.cast_unsigned()),
+    }))
+}
+
 fn entry(place: usize, seq: i64, data: &[u8]) -> Result<Entry, StoreError> {
     let seq = u32::try_from(seq).map_err(|_| corrupt("an entry has no place"))?;
     if usize::try_from(seq) != Ok(place) {
         return Err(corrupt("the journal has a gap"));
     }
-    format::decode(onward_core::Seq(seq), data).map_err(corrupt)
+    format::decode(Seq(seq), data).map_err(corrupt)
 }
 
 /// Entries of rows with their place and data, in order.

@@ -437,6 +437,10 @@ impl Store for PostgresStore {
         self.submit(async move |inner| inner.leave(node, now).await)
     }
 
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(async move |inner| inner.uncount_crashes(node).await)
+    }
+
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
         let (reply, answer) = oneshot::channel();
         self.0.submit_checkpoint(Job { prepared: Prepared::new(checkpoint), reply, is_turn: false });

@@ -95,6 +95,8 @@ codes! {
     StepFailed INTERNAL_SERVER_ERROR "step-failed" "A step of the request failed",
     /// The handler used a step id for two kinds of operation.
     NonDeterminism INTERNAL_SERVER_ERROR "non-determinism" "The request's handler is not deterministic",
+    /// The process that executed the run ended again and again.
+    RunCrashed INTERNAL_SERVER_ERROR "run-crashed" "The request crashed its server again and again",
     /// The run took longer than its timeout.
     RunTimedOut GATEWAY_TIMEOUT "run-timed-out" "The request took too long",
     /// The handler's response is too large to keep.

@@ -56,6 +56,14 @@ pub struct RunDetails {
     /// Why it does not go on, where its handler cannot go on with its journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<BlockedInfo>,
+    /// How often in a row the process that executed it ended without the run getting further.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(crashes: &u32) -> bool {
+    *crashes == 0
 }
 
 /// Why a run does not go on.

@@ -57,6 +57,8 @@ pub struct Scheduler {
     /// Whether other processes may write to the store, too.
     is_shared: bool,
     node: Mutex<Option<NodeId>>,
+    /// The nodes that this process was, and whose leases it lost: their runs have not crashed, and the store is to hear that.
+    lost: Mutex<Vec<NodeId>>,
     /// When the lease of the node was asked for that it has: by the upkeep's time, from the beginning.
     renewed_at: Mutex<Duration>,
     /// When that time began.
@@ -115,6 +117,7 @@ impl Scheduler {
             tasks,
             config,
             node: Mutex::default(),
+            lost: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
             started: AtomicBool::new(false),
             loops: TaskTracker::new(),
@@ -140,6 +143,7 @@ impl Scheduler {
         *self.node.lock() = Some(node);
         self.renewed(node, begun);
         self.due.notify_one(); // runs of nodes that are gone are due now
+        self.uncount_crashes().await;
         Ok(node)
     }
 
@@ -162,7 +166,22 @@ impl Scheduler {
         tracing::error!(node = node.0, "{why}");
         // Why first: no run is started any more under a lease that is void.
         *self.node.lock() = None;
+        self.lost.lock().push(node);
         self.hub.cancel_all();
+    }
+
+    /// Tells the store that this process lives, of each node that it was. What fails is told with the next heartbeat again.
+    async fn uncount_crashes(&self) {
+        loop {
+            let Some(node) = self.lost.lock().last().copied() else { return };
+            match self.store.uncount_crashes(node).await {
+                Ok(()) => self.lost.lock().retain(|lost| *lost != node),
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "crashes were not uncounted");
+                    return;
+                }
+            }
+        }
     }
 
     /// A lease that was asked for at a time has been given.

@@ -6,6 +6,7 @@
 mod append;
 mod checkpoint;
 mod control;
+mod crash;
 mod deliver;
 mod endpoint;
 mod event;

@@ -6,10 +6,11 @@ use rusqlite::Connection;
 use crate::error::{corrupt, misconfigured, store_error};
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_engine.sql"),
     include_str!("../migrations/0003_versions.sql"),
+    include_str!("../migrations/0004_crashes.sql"),
 ];
 
 /// "onwd": tells `file` and us whose database it is.

@@ -3,9 +3,9 @@
 mod page;
 
 use onward_core::{
-    Payload, RunId, StoreError, Timestamp,
+    NodeId, Payload, RunId, Seq, StoreError, Timestamp,
     journal::{Entry, format},
-    run::{Outcome, RunRecord},
+    run::{CrashRecord, Crashes, Outcome, RunRecord},
     store::{Loaded, record},
     stream::{self, Frame, Place},
     waiter::Delivery,
@@ -66,7 +66,24 @@ pub(crate) fn load(conn: &Connection, run_id: RunId) -> Result<Option<Loaded>, S
     record.outcome = journal.outcome.or(record.outcome);
     let deliveries = deliveries_of(conn, key).map_err(store_error)?;
     let streamed = streamed(conn, key).map_err(store_error)?;
-    Ok(Some(Loaded { record, journal: journal.entries, deliveries, streamed }))
+    let next = journal.entries.last().map_or(Seq(0), |entry| entry.seq.next());
+    let crashes = crash_record(conn, key).map_err(store_error)?;
+    let crashes = crashes.map_or_else(Crashes::default, |record| record.crashes(next));
+    Ok(Some(Loaded { record, journal: journal.entries, deliveries, streamed, crashes }))
+}
+
+/// What is stored of a run's crashes.
+pub(crate) fn crash_record(conn: &Connection, key: i64) -> rusqlite::Result<Option<CrashRecord>> {
+    let mut select = conn.prepare_cached("SELECT next, count, last_at, node FROM onward_crashes WHERE run = ?1")?;
+    let record = select.query_row([key], |columns| {
+        Ok(CrashRecord {
+            next: Seq(columns.get(0)?),
+            count: columns.get(1)?,
+            last_at: Timestamp::from_micros(columns.get(2)?),
+            node: NodeId(columns.get::<_, i64>(3)?.cast_unsigned()),
+        })
+    });
+    record.optional()
 }
 
 /// The place of a run's last frame.

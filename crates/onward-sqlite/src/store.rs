@@ -268,6 +268,10 @@ impl Store for SqliteStore {
         self.call(Care::Savepoint, move |engine| engine.leave(node, now))
     }
 
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(Care::None, move |engine| engine.uncount_crashes(node))
+    }
+
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
         let prepared = prepare(checkpoint);
         self.call(prepared.care(), move |engine| engine.checkpoint(&prepared))

@@ -16,6 +16,7 @@
 
 pub mod atomic;
 pub mod control;
+pub mod crash;
 pub mod differential;
 pub mod due;
 pub mod event;
@@ -94,6 +95,13 @@ macro_rules! store_contract {
                 a_node_that_joins_takes_over_from_one_whose_lease_ended,
                 a_node_that_left_is_refused,
                 nodes_never_share_an_id,
+            }
+            crash {
+                a_run_whose_node_died_has_crashed,
+                a_run_that_got_further_has_not_crashed_again,
+                a_node_that_left_has_crashed_nothing,
+                a_node_that_lives_takes_its_crashes_back,
+                a_retry_forgets_crashes,
             }
             due {
                 a_suspended_run_is_due_at_its_time_and_not_before,

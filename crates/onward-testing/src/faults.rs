@@ -33,6 +33,8 @@ pub enum Call {
     Heartbeat,
     /// [`Store::leave`].
     Leave,
+    /// [`Store::uncount_crashes`].
+    UncountCrashes,
     /// [`Store::checkpoint`].
     Checkpoint,
     /// [`Store::claim`].
@@ -294,6 +296,10 @@ impl Store for FaultyStore {
 
     fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>> {
         self.call(Call::Leave, |store| store.leave(node, now))
+    }
+
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(Call::UncountCrashes, |store| store.uncount_crashes(node))
     }
 
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {

@@ -168,6 +168,13 @@ impl Store for MemoryStore {
         })
     }
 
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(|state| {
+            state.uncount_crashes(node);
+            Ok(())
+        })
+    }
+
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
         self.call(|state| state.checkpoint(checkpoint))
     }

@@ -73,6 +73,7 @@ pub struct Options {
     pub(crate) failed_when: FailedWhen,
     pub(crate) lenient_replay: bool,
     pub(crate) blocked_for: Duration,
+    pub(crate) crashes_max: u32,
     pub(crate) version: Option<Version>,
     pub(crate) pinned: bool,
     complaints: Vec<String>,
@@ -96,6 +97,7 @@ impl Default for Options {
             failed_when: FailedWhen::default(),
             lenient_replay: false,
             blocked_for: Duration::from_secs(24 * 3600),
+            crashes_max: 5,
             version: None,
             pinned: false,
             complaints: Vec::new(),
@@ -328,6 +330,27 @@ impl Options {
             Ok(time) => self.blocked_for = time,
             Err(error) => self.complaints.push(format!("blocked_for: {error}")),
         }
+        self
+    }
+
+    /// How often in a row a run's process may end before the run fails, 1 or more. Default 5.
+    ///
+    /// A step that takes its process down with it (an abort, a stack overflow, no more memory) would do so at each start.
+    /// So executions that end with their process, without a new entry of the run's journal, are counted; the next one begins
+    /// later and later, from 1 s up to 5 min; and after so many the run fails, its unfinished steps named, and `retry` goes on
+    /// from there. The first crash after a step is not counted, because the execution got that far.
+    ///
+    /// A process cannot tell which of its runs ended it, so those that were executed with it are counted, too. A run that fails
+    /// after three more crashes is therefore executed beside seven others like it at most, and one that fails after two more
+    /// beside none.
+    ///
+    /// An orderly [`shutdown`](crate::Onward::shutdown) does not count; nor does a lease that a living node lost, or a store
+    /// that could not be reached.
+    pub fn crashes_max(mut self, crashes: u32) -> Self {
+        if crashes == 0 {
+            self.complaints.push("crashes_max must be 1 or more".to_owned());
+        }
+        self.crashes_max = crashes.max(1);
         self
     }
 

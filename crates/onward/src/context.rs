@@ -39,7 +39,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{blocked::Missing, closed::Closed, driver::Driver, locked::Locked, stream::StreamState};
-use crate::{StepError, endpoint::Endpoint, onward::Shared, record::KeptRequest};
+use crate::{StepError, crashes::Place, endpoint::Endpoint, onward::Shared, record::KeptRequest};
 
 /// A checkpoint that was submitted and is not known to be durable.
 type Ack = BoxFuture<'static, Result<Checkpointed, StoreError>>;
@@ -105,6 +105,10 @@ struct State {
     nudged: bool,
     /// Steps of the journal that the handler has let go of: the next checkpoint says so.
     let_go: BTreeSet<StepKey>,
+    /// The run has crashed before: its place among such runs, until it gets further.
+    suspect: Option<Place>,
+    /// Steps are only asked for, and none begins. Those that the handler asked for.
+    only_asked: Option<Vec<String>>,
     /// The handler takes no more steps, because it has returned, or because this execution of it is over.
     closed: Option<Closed>,
     halted: Option<Halt>,
@@ -259,12 +263,38 @@ impl Context {
             self.say_late(name, closed);
             return Err(closed.error());
         }
-        let requested = state.machine.request(name, kind, steps_max)?;
+        let mut requested = state.machine.request(name, kind, steps_max)?;
+        if let Some(asked) = &mut state.only_asked
+            && matches!(requested.next, Next::Attempt(_) | Next::AttemptAt(..))
+        {
+            asked.push(requested.step.to_string());
+            requested.next = Next::Waiting;
+        }
         if !stream::is_inside(self.run_id) {
             state.active_at = Some(Instant::now());
         }
         state.driver.wake_if_resting();
         Ok(requested)
+    }
+
+    /// The run has crashed before, and has this place among such runs.
+    pub(crate) fn suspect(&self, place: Place) {
+        self.lock().suspect = Some(place);
+    }
+
+    /// Whether the run has crashed, and has not got further since.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.lock().suspect.is_some()
+    }
+
+    /// From now on steps are only asked for, and none begins.
+    pub(crate) fn only_ask(&self) {
+        self.lock().only_asked = Some(Vec::new());
+    }
+
+    /// The steps that were asked for and did not begin.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.lock().only_asked.clone().unwrap_or_default()
     }
 
     /// The handler no longer has steps of this id.

@@ -133,6 +133,8 @@ pub(crate) enum ErrorKind {
     TooLarge,
     Unserialisable,
     NonDeterminism,
+    /// The run's process ended again and again.
+    Crashed,
     Invalid,
     Invoke,
     SignalTaken,
@@ -208,6 +210,12 @@ impl StepError {
     /// Whether the handler used a step id for two kinds of operation.
     pub fn is_non_determinism(&self) -> bool {
         self.0.kind == ErrorKind::NonDeterminism
+    }
+
+    /// Whether the run failed because its process ended again and again: see
+    /// [`Options::crashes_max`](crate::Options::crashes_max).
+    pub fn is_crash(&self) -> bool {
+        self.0.kind == ErrorKind::Crashed
     }
 
     /// Whether a step's output was too large to keep.

@@ -39,6 +39,8 @@ pub(crate) enum Ended<T> {
     Refused(StepError),
     /// The handler's response is too large to keep, or its body failed.
     TooLarge(StepError),
+    /// The run's process ended too often.
+    Crashed(StepError),
     /// The handler cannot go on with its journal.
     Blocked(Missing),
     /// The run can't go on here.

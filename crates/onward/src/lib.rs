@@ -46,6 +46,7 @@ mod axum_glue;
 mod config;
 mod context;
 mod cors;
+mod crashes;
 mod durable;
 mod endpoint;
 mod error;

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use crate::{
     Builder, Error, Options,
     context::Context,
+    crashes::Suspects,
     endpoint::{Endpoint, Registered},
     error::Cause,
     seal::{SealedStore, Sealer},
@@ -71,6 +72,9 @@ pub(crate) struct Shared {
     pub(crate) parking: Parking,
     /// How many runs were found blocked, each cause once.
     pub(crate) blocked: AtomicU64,
+    /// How many runs failed because their process ended again and again.
+    pub(crate) crashed: AtomicU64,
+    pub(crate) suspects: Suspects,
     /// Reads the bodies of requests.
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) keys: KeyRing,
@@ -195,6 +199,8 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
         tasks,
         parking: Parking::new(builder.parking),
         blocked: AtomicU64::new(0),
+        crashed: AtomicU64::new(0),
+        suspects: Suspects::new(),
         bodies: Bodies::new(builder.bodies_bytes_max),
         keys,
         config: AppConfig {
@@ -386,6 +392,7 @@ impl Onward {
             executing: self.0.hub.attached_len(),
             hung: self.0.scheduler.stats().hung,
             blocked: self.0.blocked.load(Ordering::Relaxed),
+            crashed: self.0.crashed.load(Ordering::Relaxed),
         }
     }
 
@@ -432,6 +439,9 @@ pub struct Load {
     /// Runs since the app was opened with whose journal their handler could not go on: see
     /// [`Options::blocked_for`](crate::Options::blocked_for).
     pub blocked: u64,
+    /// Runs since the app was opened that failed because their process ended again and again: see
+    /// [`Options::crashes_max`](crate::Options::crashes_max).
+    pub crashed: u64,
 }
 
 /// Resumes runs by calling their handlers in this process.

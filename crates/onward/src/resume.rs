@@ -1,8 +1,12 @@
 //! Resuming a run: its handler is called again with the stored request, over its journal.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -20,12 +24,16 @@ use tokio::sync::oneshot;
 use crate::{
     Step, StepError,
     context::{Context, Halt, stream::StreamState},
+    crashes::{self, Verdict},
     error::{BoxError, ErrorKind},
     execution::{Ended, Execution},
     onward::Shared,
     record::{KeptRequest, RequestRecord},
     supervise::{AnyResponse, Left, conclude, settle, supervise},
 };
+
+/// A handler that was called.
+type Handler = BoxFuture<'static, Result<AnyResponse, BoxError>>;
 
 /// Who hears of a run that is being read: it is cancelled, or gets a delivery, before its execution is there.
 #[derive(Default)]
@@ -82,6 +90,21 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
         let error = StoreError::Corrupt("the store gave out a run that no handler of this app goes on with".into());
         return give_back(&shared, lease, &error);
     };
+    let verdict = crashes::judge(loaded.crashes, endpoint.options.crashes_max, shared.clock.now());
+    let place = match verdict {
+        Verdict::GoOn { left } => shared.suspects.try_begin(left).ok_or(crashes::PLACE_PAUSE),
+        Verdict::Rest(rest) => Err(rest),
+        Verdict::Fail { .. } => shared.suspects.try_begin(0).ok_or(crashes::PLACE_PAUSE),
+    };
+    let place = match place {
+        Ok(place) => place,
+        Err(rest) => {
+            let crashes = loaded.crashes.count;
+            tracing::warn!(run_id = %lease.run_id, endpoint = %endpoint.id, crashes, ?rest,
+                "run rests, because the process that executed it ended without the run getting further");
+            return shared.scheduler.release(lease, rest);
+        }
+    };
     let Ok((kept, request)) = KeptRequest::read(&loaded.record.request) else {
         let error = StoreError::Corrupt("the stored request cannot be read".into());
         return give_back(&shared, lease, &error);
@@ -97,7 +120,50 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
         let left = settled(Arc::clone(&context), Ended::TimedOut).await;
         return conclude(&context, left).await;
     }
+    if place.is_alone() {
+        shared.clock.sleep_until(shared.clock.now().after(crashes::ALONE_AFTER)).await;
+    }
+    if loaded.crashes.count > 0 {
+        context.suspect(place);
+    }
+    if let Verdict::Fail { asks } = verdict {
+        return fail(context, &request, loaded.crashes.count, asks).await;
+    }
     start(shared, context, &request, loaded.journal.len()).await;
+}
+
+/// Ends a run that has crashed as often as it may. Its handler is called once more, where it can be, to ask for the steps that
+/// it has not finished; none of them begins.
+async fn fail(context: Arc<Context>, request: &RequestRecord, crashes: u32, asks: bool) {
+    if asks && let Some(Ok(handler)) = handler(&context, request) {
+        if !context.may_execute() {
+            return conclude(&context, Left::Halted(Halt::LeaseExpired)).await;
+        }
+        context.only_ask();
+        ask(Execution::new(Arc::clone(&context), handler)).await;
+    }
+    let unfinished = context.asked();
+    let error = crashes::error(crashes, &unfinished);
+    context.shared.crashed.fetch_add(1, Ordering::Relaxed);
+    tracing::error!(run_id = %context.run_id, endpoint = %context.endpoint.id, crashes, ?unfinished, "run crashed");
+    let left = settled(Arc::clone(&context), Ended::Crashed(error)).await;
+    conclude(&context, left).await;
+}
+
+/// Drives a handler until it has asked for a step that is not finished, or for a moment.
+async fn ask<F>(mut execution: Execution<F>)
+where
+    F: Future<Output = Result<AnyResponse, BoxError>>,
+{
+    let asked = poll_fn(|cx| match execution.poll(cx) {
+        Poll::Pending if execution.context.asked().is_empty() => Poll::Pending,
+        _ => Poll::Ready(()),
+    });
+    if tokio::time::timeout(crashes::ASKS_FOR, asked).await.is_err() {
+        tracing::debug!(run_id = %execution.context.run_id, "the handler asked for no step that is not finished");
+    }
+    execution.context.close();
+    execution.end();
 }
 
 /// What a run has streamed, as far as it matters for how it goes on.
@@ -120,21 +186,32 @@ async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecor
     if !context.may_execute() {
         return conclude(&context, Left::Halted(Halt::LeaseExpired)).await;
     }
-    let Some(call) = context.endpoint.call() else { return context.detach() };
-    let mut request = record.to_request();
-    if !restore(&context, record, request.extensions_mut()) {
-        let why = "what the endpoint carries cannot be read back as its type";
-        tracing::error!(run_id = %context.run_id, "{why}");
-        let left = settled(Arc::clone(&context), Ended::Refused(StepError::new(ErrorKind::Invalid, why, false))).await;
-        return conclude(&context, left).await;
-    }
-    request.extensions_mut().insert(Step { context: Arc::clone(&context) });
-    let route = record.matched_path.clone().map(|path| (path, record.original_uri.clone()));
+    let handler = match handler(&context, record) {
+        Some(Ok(handler)) => handler,
+        Some(Err(error)) => {
+            tracing::error!(run_id = %context.run_id, "{}", error.message());
+            let left = settled(Arc::clone(&context), Ended::Refused(error)).await;
+            return conclude(&context, left).await;
+        }
+        None => return context.detach(),
+    };
     tracing::debug!(run_id = %context.run_id, endpoint = %context.endpoint.id, entries, "run resumes");
-    let handler = call.call(request, route);
     let (slot, parked) = oneshot::channel();
     shared.tasks.spawn("run", driven(context, handler, slot));
     let _ = parked.await; // an error says that the slot was let go of
+}
+
+/// Calls the handler of a run with the request that is kept; `None` where the app is gone.
+fn handler(context: &Arc<Context>, record: &RequestRecord) -> Option<Result<Handler, StepError>> {
+    let call = context.endpoint.call()?;
+    let mut request = record.to_request();
+    if !restore(context, record, request.extensions_mut()) {
+        let why = "what the endpoint carries cannot be read back as its type";
+        return Some(Err(StepError::new(ErrorKind::Invalid, why, false)));
+    }
+    request.extensions_mut().insert(Step { context: Arc::clone(context) });
+    let route = record.matched_path.clone().map(|path| (path, record.original_uri.clone()));
+    Some(Ok(call.call(request, route)))
 }
 
 /// Puts back what the first request's extensions had. Whether all of it could be read.
@@ -158,7 +235,7 @@ fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreError) {
 /// type's error then stays out of the futures above.
 fn driven(
     context: Arc<Context>,
-    handler: BoxFuture<'static, Result<AnyResponse, BoxError>>,
+    handler: Handler,
     slot: oneshot::Sender<()>,
 ) -> BoxFuture<'static, ()> {
     Box::pin(supervise(Execution::new(context, handler), Some(slot)))

@@ -108,6 +108,8 @@ pub struct RunDetail {
     pub error: Option<StepError>,
     /// Why it does not go on, where its handler cannot go on with its journal.
     pub blocked: Option<BlockedDetail>,
+    /// How often in a row the process that executed it ended without the run getting further.
+    pub crashes: u32,
 }
 
 /// Why a run does not go on: see [`Options::blocked_for`](crate::Options::blocked_for).
@@ -243,6 +245,7 @@ impl Runs<'_> {
                 .filter(|outcome| !outcome.error.is_empty())
                 .map(|outcome| StepError::from_payload(&outcome.error)),
             blocked: blocked(&loaded).filter(|_| outcome.is_none()),
+            crashes: loaded.crashes.count,
         }))
     }
 

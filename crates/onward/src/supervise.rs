@@ -78,6 +78,7 @@ where
         Ended::TimedOut => Ended::TimedOut,
         Ended::Refused(why) => Ended::Refused(why),
         Ended::TooLarge(error) => Ended::TooLarge(error),
+        Ended::Crashed(error) => Ended::Crashed(error),
         Ended::Blocked(missing) => Ended::Blocked(missing),
         Ended::Halted(halt) => Ended::Halted(halt),
     };
@@ -93,6 +94,7 @@ where
         }
         Ended::TooLarge(error) => (Status::Failed, problem(context, Code::ResponseTooLarge), Some(error), Vec::new()),
         Ended::Refused(error) => (Status::Failed, problem(context, Code::RunFailed), Some(error), Vec::new()),
+        Ended::Crashed(error) => (Status::Failed, problem(context, Code::RunCrashed), Some(error), Vec::new()),
         Ended::Panicked(text) => {
             tracing::error!(run_id = %context.run_id, "the handler failed outside its steps; the run's record says how");
             let error = StepError::new(ErrorKind::Panic, text, true);
@@ -275,7 +277,8 @@ fn park(
     cx: &mut std::task::Context<'_>,
 ) -> Poll<()> {
     let shared = &context.shared;
-    if shared.is_draining() {
+    // What holds no lease cannot crash with this process once more.
+    if shared.is_draining() || context.is_suspect() {
         return Poll::Ready(());
     }
     if parked.as_ref().is_none_or(|parked| parked.until != until) {

@@ -129,6 +129,7 @@ async fn retry(
         return Err(corrupt("the journal is full").into());
     }
     append(tx, run_id, &reset).await?;
+    tx.execute("DELETE FROM onward_crashes WHERE run_id = $1", &[&run]).await?;
     let timeout_at = timeout_at.and_then(row::never_is_null);
     let lane: i64 = tx
         .one("UPDATE onward_runs SET timeout_at = $2 WHERE run_id = $1 RETURNING lane", &[&run, &timeout_at])

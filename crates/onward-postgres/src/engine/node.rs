@@ -25,6 +25,10 @@ use crate::{
 const FREED_AT_ONCE: i64 = 1_000;
 const FREES_FOR: Duration = Duration::from_secs(1);
 
+/// What the row of a node that is gone says of its end, where the lease was.
+const DIED: i64 = 0;
+const LEFT: i64 = 1;
+
 /// A run that a claim has leased.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimed {
@@ -74,10 +78,25 @@ impl Inner {
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        self.transact(|tx| async move { bury(&tx, &[row::node(node)]).await }).await?;
+        self.transact(|tx| async move { bury(&tx, &[row::node(node)], LEFT).await }).await?;
         self.known.forget_node(node);
         self.free_all(now, FREES_FOR).await?;
         self.news.flush().await;
+        Ok(())
+    }
+
+    pub(crate) async fn uncount_crashes(&self, node: NodeId) -> Result<(), StoreError> {
+        let node = row::node(node);
+        self.transact(|tx| async move {
+            // First, because whoever frees runs of the node has this row: those that are left count no crash either.
+            tx.execute("UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = -1", &[&node, &LEFT]).await?;
+            tx.execute(
+                "UPDATE onward_crashes SET count = greatest(count - 1, 0), node = 0 WHERE node = $1 AND node <> 0",
+                &[&node],
+            )
+            .await
+        })
+        .await?;
         Ok(())
     }
 
@@ -98,7 +117,7 @@ impl Inner {
                 )
                 .await?;
             let ended: Vec<i64> = ended.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-            bury(tx, &ended).await
+            bury(tx, &ended, DIED).await
         });
         buried.await.unwrap_or_else(left);
         if self.count_nodes().await? > 0 {
@@ -314,15 +333,15 @@ async fn found(tx: &Tx, node: i64, doubtful: &[Claimed]) -> Done<Vec<Claimed>> {
 }
 
 /// Ends nodes. Whoever deletes their rows waits for what they are writing, and they write nothing after it. A row of
-/// another kind tells that their runs are to be freed.
-async fn bury(tx: &Tx, nodes: &[i64]) -> Done<()> {
+/// another kind tells that their runs are to be freed, and whether they have crashed.
+async fn bury(tx: &Tx, nodes: &[i64], end: i64) -> Done<()> {
     if nodes.is_empty() {
         return Ok(());
     }
     tx.execute(
         "WITH gone AS (DELETE FROM onward_nodes WHERE id = ANY($1::INT8[]) AND part >= 0 RETURNING id) \
-         INSERT INTO onward_nodes (id, part, joined_at, lease_until) SELECT DISTINCT id, -1, 0, 0 FROM gone",
-        &[&nodes],
+         INSERT INTO onward_nodes (id, part, joined_at, lease_until) SELECT DISTINCT id, -1, 0, $2::INT8 FROM gone",
+        &[&nodes, &end],
     )
     .await?;
     Ok(())
@@ -342,9 +361,9 @@ enum Freed {
 /// that begins after the one that ended the node: it sees all that the node has written.
 async fn free_some(tx: &Tx, after: Uuid, now: Timestamp) -> Done<Freed> {
     let gone =
-        tx.one("SELECT id FROM onward_nodes WHERE part = -1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", &[]).await?;
+        tx.one("SELECT id, lease_until FROM onward_nodes WHERE part = -1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", &[]).await?;
     let Some(gone) = gone else { return Ok(Freed::Nothing) };
-    let node: i64 = gone.try_get(0)?;
+    let (node, has_crashed): (i64, bool) = (gone.try_get(0)?, gone.try_get::<_, i64>(1)? == DIED);
     let freed = tx
         .query(
             "WITH few AS ( \
@@ -356,9 +375,18 @@ async fn free_some(tx: &Tx, after: Uuid, now: Timestamp) -> Done<Freed> {
                  INSERT INTO onward_suspended (run_id, lane, due_at, fence, pending) \
                  SELECT f.run_id, r.lane, least($4, coalesce(r.timeout_at, $4)), f.fence, f.pending \
                  FROM freed f JOIN onward_runs r ON r.run_id = f.run_id \
+             ), counted AS ( \
+                 INSERT INTO onward_crashes AS c (run_id, next, count, last_at, node) \
+                 SELECT f.run_id, n.next, CASE WHEN n.next = 0 THEN 1 ELSE 0 END, $4, $1 \
+                 FROM freed f CROSS JOIN LATERAL \
+                 (SELECT coalesce(max(seq) + 1, 0) AS next FROM onward_entries e WHERE e.run_id = f.run_id) AS n \
+                 WHERE $5 \
+                 ON CONFLICT (run_id) DO UPDATE SET next = excluded.next, last_at = excluded.last_at, \
+                     node = excluded.node, \
+                     count = CASE WHEN c.next = excluded.next THEN c.count + 1 ELSE excluded.count END \
              ) \
              SELECT run_id FROM few ORDER BY run_id DESC LIMIT 1",
-            &[&node, &after, &FREED_AT_ONCE, &now.as_micros()],
+            &[&node, &after, &FREED_AT_ONCE, &now.as_micros(), &has_crashed],
         )
         .await?;
     if let Some(last) = freed.first() {

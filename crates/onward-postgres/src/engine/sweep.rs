@@ -94,6 +94,7 @@ pub(super) async fn delete_runs(tx: &Tx, runs: &[Uuid], budget: &mut Budget) -> 
         "DELETE FROM onward_event_waiters WHERE run_id = ANY($1::UUID[])",
         "DELETE FROM onward_signal_waiters WHERE run_id = ANY($1::UUID[])",
         "DELETE FROM onward_deliveries WHERE run_id = ANY($1::UUID[])",
+        "DELETE FROM onward_crashes WHERE run_id = ANY($1::UUID[])",
         "DELETE FROM onward_ended WHERE run_id = ANY($1::UUID[])",
         "DELETE FROM onward_runs WHERE run_id = ANY($1::UUID[])",
     ] {

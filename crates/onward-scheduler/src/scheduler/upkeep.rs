@@ -63,6 +63,7 @@ impl Scheduler {
                 Err(StoreError::LeaseLost) => self.rejoin(Some(node)).await,
                 Ok(()) => {
                     self.renewed(node, begun);
+                    self.uncount_crashes().await;
                     Ok(())
                 }
                 Err(error) => Err(error),

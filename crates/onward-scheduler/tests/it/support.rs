@@ -171,6 +171,10 @@ impl Store for ScriptedStore {
         self.answer(|memory| memory.leave(node, now))
     }
 
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.answer(|memory| memory.uncount_crashes(node))
+    }
+
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
         self.checkpoints.fetch_add(1, Ordering::SeqCst);
         self.answer(|memory| memory.checkpoint(checkpoint))

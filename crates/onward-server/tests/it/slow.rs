@@ -54,6 +54,10 @@ impl Store for Slow {
         self.inner.leave(node, now)
     }
 
+    fn uncount_crashes(&self, node: NodeId) -> Answer<()> {
+        self.inner.uncount_crashes(node)
+    }
+
     fn checkpoint(&self, checkpoint: Checkpoint) -> Answer<Checkpointed> {
         self.late(self.inner.checkpoint(checkpoint))
     }

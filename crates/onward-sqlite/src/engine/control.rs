@@ -69,6 +69,7 @@ impl Engine<'_> {
             return Err(corrupt("the journal is full").into());
         }
         self.append(run.key, &reset);
+        self.forget_crashes(run.key)?;
         self.conn
             .prepare_cached("DELETE FROM onward_entries WHERE place = ?1")?
             .execute([row::outcome_place(run.key)])?;

@@ -15,6 +15,7 @@ use crate::{
 impl Engine<'_> {
     /// Makes the newest node. The process owns the database, so the ones before are gone.
     pub(crate) fn join(&mut self, now: Timestamp) -> Done<NodeId> {
+        self.count_crashes(now)?;
         self.suspend_all(now)?;
         self.conn.prepare_cached("INSERT INTO onward_nodes (joined_at) VALUES (?1)")?.execute([now.as_micros()])?;
         let id = self.conn.last_insert_rowid();

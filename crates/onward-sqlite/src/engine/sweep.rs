@@ -65,6 +65,7 @@ impl Engine<'_> {
             self.conn.prepare_cached("DELETE FROM onward_keys WHERE digest = ?1")?.execute([digest])?;
         }
         self.forget_waits(key)?;
+        self.forget_crashes(key)?;
         self.conn.prepare_cached("DELETE FROM onward_runs WHERE key = ?1")?.execute([key])?;
         Ok(())
     }

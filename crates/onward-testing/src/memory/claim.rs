@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onward_core::{
     NodeId, RunId, StoreError, Timestamp,
-    run::{RunRecord, Status},
+    run::{CrashRecord, RunRecord, Status},
     store::{ClaimRequest, Claims, Lease},
 };
 
@@ -15,7 +15,7 @@ impl State {
     pub(super) fn join(&mut self, now: Timestamp, lease: Duration) -> NodeId {
         let gone: Vec<NodeId> = self.nodes.keys().copied().filter(|node| self.is_gone(*node, now)).collect();
         for node in gone {
-            self.leave(node, now);
+            self.crash(node, now);
         }
         self.nodes_joined += 1;
         let node = NodeId(self.nodes_joined);
@@ -33,7 +33,7 @@ impl State {
         if self.is_shared {
             let gone: Vec<NodeId> = self.nodes.keys().copied().filter(|node| self.is_gone(*node, now)).collect();
             for node in gone {
-                self.leave(node, now);
+                self.crash(node, now);
             }
         }
         Ok(())
@@ -44,6 +44,19 @@ impl State {
         for run in self.runs.values_mut().filter(|run| run.record.node == Some(node)) {
             run.suspend(now);
         }
+    }
+
+    /// Ends a node that has not left.
+    fn crash(&mut self, node: NodeId, now: Timestamp) {
+        for run in self.runs.values_mut().filter(|run| run.record.node == Some(node)) {
+            run.crashes = Some(CrashRecord::after(run.crashes, run.next(), node, now));
+        }
+        self.leave(node, now);
+    }
+
+    pub(super) fn uncount_crashes(&mut self, node: NodeId) {
+        let crashes = self.runs.values_mut().filter_map(|run| run.crashes.as_mut());
+        crashes.filter(|crashes| crashes.node == node).for_each(CrashRecord::uncount);
     }
 
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<Claims, StoreError> {

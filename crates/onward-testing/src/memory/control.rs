@@ -53,6 +53,7 @@ impl State {
         let reset = reset_entries(&run.journal, step, now);
         let children = invoked(&run.journal);
         run.journal.extend(reset);
+        run.crashes = None;
         run.record.finished_at = None;
         run.record.outcome = None;
         run.record.timeout_at = timeout_at;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::{
-    NodeId, Payload, RunId, StepKey, StoreError, Timestamp,
+    NodeId, Payload, RunId, Seq, StepKey, StoreError, Timestamp,
     event::{Event, Matcher},
     journal::Entry,
-    run::{IdempotencyKey, NewRun, Outcome, RunRecord, Status},
+    run::{CrashRecord, Crashes, IdempotencyKey, NewRun, Outcome, RunRecord, Status},
     store::{Loaded, RunFilter, RunPage},
     stream::{Frame, Place},
     waiter::Delivery,
@@ -47,9 +47,15 @@ pub(super) struct Run {
     pub(super) frames: Vec<Frame>,
     /// In the order in which they came.
     pub(super) deliveries: Vec<Delivery>,
+    pub(super) crashes: Option<CrashRecord>,
 }
 
 impl Run {
+    /// The place of its journal's next entry.
+    pub(super) fn next(&self) -> Seq {
+        self.journal.last().map_or(Seq(0), |entry| entry.seq.next())
+    }
+
     /// Releases the lease; the run is due at `due_at`, or when its time is out if that is earlier.
     pub(super) fn suspend(&mut self, due_at: Timestamp) {
         self.record.status = Status::Suspended;
@@ -109,7 +115,7 @@ impl State {
             outcome: None,
         };
         let (journal, frames, deliveries) = (Vec::new(), Vec::new(), Vec::new());
-        let run = Run { number: self.runs_made, record, key, journal, frames, deliveries };
+        let run = Run { number: self.runs_made, record, key, journal, frames, deliveries, crashes: None };
         self.runs_made += 1;
         self.runs.entry(run_id).or_insert(run)
     }
@@ -134,7 +140,8 @@ impl State {
     pub(super) fn load(&self, run_id: RunId) -> Option<Loaded> {
         let run = self.runs.get(&run_id)?;
         let (record, journal, deliveries) = (run.record.clone(), run.journal.clone(), run.deliveries.clone());
-        Some(Loaded { record, journal, deliveries, streamed: run.streamed() })
+        let crashes = run.crashes.map_or_else(Crashes::default, |record| record.crashes(run.next()));
+        Some(Loaded { record, journal, deliveries, streamed: run.streamed(), crashes })
     }
 
     pub(super) fn page(&self, filter: &RunFilter) -> RunPage {

@@ -38,6 +38,7 @@ impl Context {
                 Ok(done) => {
                     if let Some(key) = key {
                         state.machine.durable(key);
+                        state.suspect = None;
                     }
                     written.extend(frames);
                     state.nudged |= done.woken.iter().any(|woken| woken.run_id == self.run_id);

@@ -133,7 +133,7 @@ fn details(run: &RunDetail) -> RunDetails {
         step: blocked.step.clone(),
         why: blocked.why.clone(),
     });
-    RunDetails { run: info(&run.summary), steps: run.steps.iter().map(step).collect(), blocked }
+    RunDetails { run: info(&run.summary), steps: run.steps.iter().map(step).collect(), blocked, crashes: run.crashes }
 }
 
 fn step(step: &StepDetail) -> StepInfo {

@@ -120,6 +120,10 @@ impl Store for SealedStore {
         self.inner.leave(node, now)
     }
 
+    fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.inner.uncount_crashes(node)
+    }
+
     fn checkpoint(&self, mut checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
         self.sealer.seal_checkpoint(&mut checkpoint);
         self.inner.checkpoint(checkpoint)

@@ -7,6 +7,7 @@ mod support;
 mod answers;
 mod blocked;
 mod crash;
+mod crashed;
 mod events;
 mod faults;
 mod http;
