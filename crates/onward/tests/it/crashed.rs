@@ -53,7 +53,7 @@ impl World {
             .await
         };
         let waits = async |step: Step| {
-            step.sleep("nap", "10h").await?;
+            step.sleep("nap", "50s").await?; // parked meanwhile
             Ok::<_, StepError>("awake")
         };
         Router::new()
@@ -171,8 +171,8 @@ async fn runs_that_only_wait_do_not_crash_with_their_process() {
     let (mut store, clock) = (MemoryStore::new(), ManualClock::new());
     let mut app = world.begin(&store, &clock).await;
     let first = app.get("/waits").await;
-    for _ in 0..10 {
-        app.advance(Duration::from_secs(10)).await;
+    for _ in 0..15 {
+        app.advance(Duration::from_secs(3)).await;
         die(app, &mut store);
         app = world.begin(&store, &clock).await;
     }
