@@ -5,6 +5,7 @@
 
 pub mod bodies;
 pub mod hop;
+pub mod operate;
 #[cfg(feature = "serve")]
 pub mod serve;
 

@@ -7,7 +7,7 @@ mod output;
 mod query;
 mod refusal;
 mod register;
-mod run;
+pub(crate) mod run;
 mod state;
 mod stream;
 mod tee;

@@ -87,12 +87,8 @@ impl Engine {
         let listener = listen(options.listen).await?;
         let opening = async {
             let patience = Patience::new(options.start_patience);
-            let opened = open_store(&options, patience).await?;
-            let clock: Arc<dyn Clock> = match &opened {
-                Opened::Sqlite(_) => Arc::new(SystemClock::default()),
-                // The clocks of machines differ, so the database's is everybody's.
-                Opened::Postgres(store) => Arc::new(store.clock()),
-            };
+            let opened = open_store(&options.store, options.postgres(), patience).await?;
+            let clock = opened.clock();
             let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
             let shared = Self::join(options.clone(), keys, address, opened.store(), clock, patience).await?;
             Ok::<_, Error>((shared, opened))
@@ -196,10 +192,8 @@ impl Engine {
         onward_host::serve::serve(listener, |_| app.clone(), limits, graceful, LAST_REQUESTS).await;
         shared.peers.leave(&*shared.store).await;
         shared.scheduler.shutdown().await?;
-        match opened {
-            Some(Opened::Sqlite(store)) => store.close().await,
-            Some(Opened::Postgres(store)) => store.close().await,
-            None => {}
+        if let Some(opened) = opened {
+            opened.close().await;
         }
         Ok(())
     }
@@ -210,16 +204,32 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// The store that the engine opened, and closes.
 #[derive(Debug)]
-enum Opened {
+pub(crate) enum Opened {
     Sqlite(SqliteStore),
     Postgres(PostgresStore),
 }
 
 impl Opened {
-    fn store(&self) -> Arc<dyn Store> {
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The clock of those who share the store.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Sqlite(_) => Arc::new(SystemClock::default()),
+            // The clocks of machines differ, so the database's is everybody's.
+            Self::Postgres(store) => Arc::new(store.clock()),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
         }
     }
 }
@@ -237,8 +247,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
 }
 
-async fn open_store(options: &Options, patience: Patience) -> Result<Opened, Error> {
-    let url = options.store.as_str();
+/// Opens the store that a URL names.
+pub(crate) async fn open_store(
+    url: &str,
+    options: onward_postgres::Options,
+    patience: Patience,
+) -> Result<Opened, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match (kind, rest) {
         ("memory", "") => Ok(Opened::Sqlite(SqliteStore::in_memory()?)),
@@ -249,7 +263,7 @@ async fn open_store(options: &Options, patience: Patience) -> Result<Opened, Err
             Ok(Opened::Sqlite(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??))
         }
         ("postgres" | "postgresql", _) => {
-            let opened = patience.with("database", || PostgresStore::open(url, options.postgres()));
+            let opened = patience.with("database", || PostgresStore::open(url, options.clone()));
             Ok(Opened::Postgres(opened.await?))
         }
         _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH, postgres://… or memory:"))),

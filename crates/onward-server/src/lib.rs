@@ -11,6 +11,7 @@ mod engine;
 mod functions;
 mod live;
 pub mod observe;
+mod operate;
 pub mod options;
 mod peers;
 mod plan;
@@ -20,5 +21,6 @@ mod shared;
 
 pub use crate::{
     engine::{Engine, Error},
+    operate::{Operator, RunsQuery},
     options::Options,
 };

@@ -179,10 +179,23 @@ pub(crate) fn ended(status: Status, error: Payload) -> Outcome {
     Outcome { status, response: Payload::default(), error }
 }
 
+/// The error of a run that did not complete. An operator who cancels a run without its engine leaves none.
+pub(crate) fn error_of(outcome: &Outcome) -> Payload {
+    if outcome.status == Status::Cancelled && outcome.error.is_empty() {
+        return cancelled().error;
+    }
+    outcome.error.clone()
+}
+
+/// The outcome of a run that an operator cancels.
+pub(crate) fn cancelled() -> Outcome {
+    ended(Status::Cancelled, crate::plan::error("RunCancelled", "the run was cancelled"))
+}
+
 /// What the caller of a function gets of its run's end.
 pub(crate) fn result_of(outcome: &Outcome) -> Result<Payload, Payload> {
     if outcome.status != Status::Completed {
-        return Err(outcome.error.clone());
+        return Err(error_of(outcome));
     }
     match Answer::decode(outcome) {
         Ok(answer) => Ok(Payload::from(String::from(Box::<str>::from(answer.data)))),

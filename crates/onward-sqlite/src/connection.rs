@@ -73,7 +73,9 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         .map_err(|error| io_error("cannot open the lock file", &path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(unavailable("database is in use by another process")),
+        Err(TryLockError::WouldBlock) => Err(unavailable(
+            "database is in use by another process: only one can have the file open, so stop that one first",
+        )),
         Err(TryLockError::Error(error)) => Err(io_error("cannot lock", &path, &error)),
     }
 }

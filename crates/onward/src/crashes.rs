@@ -55,7 +55,8 @@ pub(crate) fn judge(crashes: Crashes, crashes_max: u32, now: Timestamp) -> Verdi
 
 /// The error of a run that has crashed too often.
 pub(crate) fn error(crashes: u32, unfinished: &[String]) -> StepError {
-    let text = format!("the process that executed the run ended {crashes} times in a row without the run getting further");
+    let text =
+        format!("the process that executed the run ended {crashes} times in a row without the run getting further");
     let text = match unfinished {
         [] => format!("{text}: the handler may crash outside of its steps"),
         [one] => format!("{text}: step {one:?} is not finished"),

@@ -5,8 +5,8 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 use bytes::Bytes;
 use http::Response;
 use onward_core::{
-    IntoDuration, InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, RunId, StepKey, StoreError,
-    event::InvalidExpression, run::machine::InvalidStep,
+    IntoDuration, InvalidDuration, InvalidId, InvalidRetryPolicy, Payload, RunId, StoreError, event::InvalidExpression,
+    run::machine::InvalidStep,
 };
 use onward_protocol::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
@@ -298,12 +298,6 @@ impl StepError {
     /// Whether the response of the handler failed its run.
     pub(crate) fn is_response(&self) -> bool {
         self.0.kind == ErrorKind::Response
-    }
-
-    /// The key of the step that failed.
-    pub(crate) fn step_key(&self) -> Option<StepKey> {
-        // The id is written with its index, as it is hashed.
-        self.step().map(|step| StepKey::of(step, 0))
     }
 
     /// The error as it was journaled. It is final: its attempts have run out.

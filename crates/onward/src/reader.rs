@@ -17,7 +17,7 @@ use onward_protocol::{
 use onward_scheduler::{Read, Reader};
 use serde_json::value::RawValue;
 
-use crate::{durable::DurableBody, onward::Shared, record::decode_response};
+use crate::{durable::DurableBody, onward::Shared, record::response_of};
 
 /// Where who began the run is: it gets all, also what is rolled back before its connection takes anything.
 pub(crate) const BEGINNING: Position = Position::After(0);
@@ -107,7 +107,7 @@ impl Connection {
         match self.reader.next().await {
             Ok(Some(Read::Frames(frames))) => Some(write(&frames)),
             Ok(Some(Read::Silence)) => Some(HEARTBEAT.to_owned()),
-            Ok(Some(Read::Ended(outcome))) => Some(ending(&outcome, self.reader.at())),
+            Ok(Some(Read::Ended(outcome))) => Some(ending(self.reader.run_id(), &outcome, self.reader.at())),
             Ok(None) => None,
             Err(error) => {
                 // The client comes again, with the id of what it has seen.
@@ -136,8 +136,8 @@ fn on_the_wire(frame: &Frame) -> sse::Frame {
 }
 
 /// How the run ended, as the last frame. What a failed run says is a title of ours: nothing of what is inside.
-fn ending(outcome: &Outcome, at: Place) -> String {
-    let response = decode_response(&outcome.response).unwrap_or_else(|_| Problem::new(Code::RunFailed).into_response());
+fn ending(run_id: RunId, outcome: &Outcome, at: Place) -> String {
+    let response = response_of(run_id, outcome).unwrap_or_else(|_| Problem::new(Code::RunFailed).into_response());
     let (status, content) = if outcome.status == Status::Completed {
         (ResponseStatus::Succeeded, Content::of(&response))
     } else {

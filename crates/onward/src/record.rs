@@ -4,8 +4,14 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header::ACCEPT};
-use onward_core::Payload;
-use onward_protocol::sse;
+use onward_core::{
+    Payload, RunId,
+    run::{Outcome, Status},
+};
+use onward_protocol::{
+    problem::{Code, Problem},
+    sse,
+};
 use serde::{Deserialize, Serialize};
 
 /// The version that is written.
@@ -168,6 +174,19 @@ pub(crate) fn encode_response(response: &Response<Bytes>) -> Payload {
         body: response.body(),
     };
     encode(&record, response.body().len() + 128)
+}
+
+/// What who waits for a cancelled run gets.
+pub(crate) fn cancelled(run_id: RunId) -> Response<Bytes> {
+    Problem::new(Code::RunCancelled).instance(format!("/runs/{run_id}")).into_response()
+}
+
+/// The response of an ended run. An operator who cancels a run without its app leaves none.
+pub(crate) fn response_of(run_id: RunId, outcome: &Outcome) -> Result<Response<Bytes>, InvalidRecord> {
+    if outcome.status == Status::Cancelled && outcome.response.is_empty() {
+        return Ok(cancelled(run_id));
+    }
+    decode_response(&outcome.response)
 }
 
 /// The response that was stored.

@@ -233,11 +233,7 @@ fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreError) {
 
 /// The run of a handler whose body's type is forgotten, in a box of its own: what the compiler must know of that
 /// type's error then stays out of the futures above.
-fn driven(
-    context: Arc<Context>,
-    handler: Handler,
-    slot: oneshot::Sender<()>,
-) -> BoxFuture<'static, ()> {
+fn driven(context: Arc<Context>, handler: Handler, slot: oneshot::Sender<()>) -> BoxFuture<'static, ()> {
     Box::pin(supervise(Execution::new(context, handler), Some(slot)))
 }
 

@@ -11,13 +11,13 @@ use std::{
 use ::http::Response;
 use bytes::Bytes;
 use onward_core::{
-    EndpointId, RunId, StepKey, StoreError, Timestamp,
+    EndpointId, RunId, StoreError, Timestamp,
     journal::{Change, Entry},
     run::{Outcome, RunRecord, Status, machine::Machine},
     step::StepKind,
     store::{Control, Loaded, RunFilter},
 };
-use onward_protocol::problem::{Code, Problem};
+use onward_host::operate;
 use serde::Serialize;
 
 use crate::{Error, Onward, StepError, context::blocked::Missing, record};
@@ -240,9 +240,9 @@ impl Runs<'_> {
         Ok(Some(RunDetail {
             summary: summary(&loaded.record),
             steps: steps(&loaded.journal),
-            response: outcome.and_then(|outcome| record::decode_response(&outcome.response).ok()),
+            response: outcome.and_then(|outcome| record::response_of(run_id, outcome).ok()),
             error: outcome
-                .filter(|outcome| !outcome.error.is_empty())
+                .filter(|outcome| outcome.status == Status::Failed && !outcome.error.is_empty())
                 .map(|outcome| StepError::from_payload(&outcome.error)),
             blocked: blocked(&loaded).filter(|_| outcome.is_none()),
             crashes: loaded.crashes.count,
@@ -256,8 +256,7 @@ impl Runs<'_> {
     /// `is_not_found`, or `is_wrong_status` where it has ended already.
     pub async fn cancel(&self, run_id: RunId) -> Result<(), Error> {
         let shared = &self.0.0;
-        let problem = Problem::new(Code::RunCancelled).instance(format!("/runs/{run_id}")).into_response();
-        let response = record::encode_response(&problem);
+        let response = record::encode_response(&record::cancelled(run_id));
         let outcome = Outcome { status: Status::Cancelled, response, error: onward_core::Payload::default() };
         let woken = shared.store.control(run_id, Control::Cancel(outcome.clone()), shared.clock.now()).await?;
         shared.hub.cancel(run_id);
@@ -274,15 +273,8 @@ impl Runs<'_> {
     /// `is_not_found`, or `is_wrong_status` where it has not failed.
     pub async fn retry(&self, run_id: RunId) -> Result<(), Error> {
         let shared = &self.0.0;
-        let record = shared.store.run(run_id).await?.ok_or(StoreError::RunNotFound)?;
-        let failure = record.outcome.as_ref().filter(|outcome| !outcome.error.is_empty());
-        let error = failure.map(|outcome| StepError::from_payload(&outcome.error));
-        // A handler that answers with a response of its own does not say which step failed it.
-        let step = if error.as_ref().is_some_and(StepError::is_response) {
-            failed_last(&shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?.journal)
-        } else {
-            error.and_then(|error| error.step_key())
-        };
+        let Loaded { record, journal, .. } = shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?;
+        let step = record.outcome.as_ref().and_then(|outcome| operate::failed_step(outcome, &journal));
         let now = shared.clock.now();
         let endpoint = shared.endpoints.goes_on_with(&record);
         let timeout = match endpoint.or_else(|| shared.endpoints.newest(record.endpoint.as_str())) {
@@ -305,14 +297,6 @@ impl Runs<'_> {
         shared.store.control(run_id, Control::Delete, shared.clock.now()).await?;
         Ok(())
     }
-}
-
-/// The step that failed for good last, of those that have not gone on since.
-fn failed_last(journal: &[Entry]) -> Option<StepKey> {
-    let of_steps = journal.iter().filter(|entry| entry.kind != StepKind::Handler && entry.change != Change::LetGo);
-    let last: BTreeMap<StepKey, &Entry> = of_steps.map(|entry| (entry.key(), entry)).collect();
-    let failed = last.into_values().filter(|entry| matches!(entry.change, Change::Failed { .. }));
-    failed.max_by_key(|entry| entry.seq).map(Entry::key)
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {

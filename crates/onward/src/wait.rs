@@ -20,7 +20,7 @@ use crate::{
     durable::DurableBody,
     onward::Shared,
     reader,
-    record::{self, decode_response},
+    record::{self, response_of},
 };
 
 /// The body of the waiting route's answers: bytes, or a run's stream. It does not fail.
@@ -138,7 +138,7 @@ impl Onward {
         let prefer = Preferences::from_headers(headers);
         let wait = prefer.wait.map_or(self.0.config.wait_max, |wait| wait.min(self.0.config.wait_max));
         let response = match outcome(&self.0, id, wait).await {
-            Ok(Some(outcome)) => decode_response(&outcome.response).unwrap_or_else(|error| {
+            Ok(Some(outcome)) => response_of(id, &outcome).unwrap_or_else(|error| {
                 tracing::error!(run_id = %id, error = &error as &dyn std::error::Error, "a response cannot be read");
                 Problem::new(Code::RunFailed).into_response()
             }),

@@ -360,8 +360,9 @@ enum Freed {
 /// Makes some runs of a node due that is gone and can write no more: those after a run, in order. In a transaction
 /// that begins after the one that ended the node: it sees all that the node has written.
 async fn free_some(tx: &Tx, after: Uuid, now: Timestamp) -> Done<Freed> {
-    let gone =
-        tx.one("SELECT id, lease_until FROM onward_nodes WHERE part = -1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", &[]).await?;
+    let gone = tx
+        .one("SELECT id, lease_until FROM onward_nodes WHERE part = -1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", &[])
+        .await?;
     let Some(gone) = gone else { return Ok(Freed::Nothing) };
     let (node, has_crashed): (i64, bool) = (gone.try_get(0)?, gone.try_get::<_, i64>(1)? == DIED);
     let freed = tx

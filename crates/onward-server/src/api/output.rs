@@ -16,7 +16,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Engine, json, query::Query, refusal::Refusal, refused, run_id, share};
-use crate::{options::OutputForm, record::Answer, shared::Shared};
+use crate::{
+    options::OutputForm,
+    record::{Answer, error_of},
+    shared::Shared,
+};
 
 /// What a client says in the query.
 #[derive(Debug, Default, Deserialize)]
@@ -126,7 +130,7 @@ fn respond(outcome: &Outcome, form: OutputForm) -> Response {
 
 /// What may be told of an error: its name and message, not where in the code it was thrown.
 pub(super) fn public(outcome: &Outcome) -> Value {
-    let error: Value = serde_json::from_slice(outcome.error.as_ref()).unwrap_or_default();
+    let error: Value = serde_json::from_slice(error_of(outcome).as_ref()).unwrap_or_default();
     let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
     json!({
         "name": text("name").unwrap_or_else(|| "Error".to_owned()),

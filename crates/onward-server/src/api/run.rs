@@ -12,16 +12,17 @@ use onward_core::{
     journal::{Change, Entry},
     run::{Outcome, RunRecord, Status},
     step::StepKind,
-    store::{Control, Loaded, RunFilter},
+    store::{Control, Loaded, RunFilter, RunPage},
 };
+use onward_host::operate;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Engine, authorize, json, output::public, query::Query, refusal::Refusal, refused, run_id};
 use crate::{
     live::NotTaken,
-    plan::{error, wire},
-    record::{Answer, ended},
+    plan::wire,
+    record::{Answer, cancelled},
     shared::Shared,
 };
 
@@ -30,11 +31,11 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Filter {
-    status: Option<String>,
-    endpoint: Option<String>,
-    before: Option<String>,
-    limit: Option<usize>,
+pub(crate) struct Filter {
+    pub(crate) status: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) before: Option<String>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// `GET /v1/runs`: newest first.
@@ -44,27 +45,34 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers)?;
-    let statuses = asked.status.as_deref().map_or(Ok(Vec::new()), statuses)?;
-    let endpoint = asked.endpoint.map(EndpointId::try_new).transpose();
-    let filter = RunFilter {
-        statuses,
-        endpoint: endpoint.map_err(|invalid| Refusal::malformed(&invalid.to_string()))?,
-        before: asked.before.as_deref().map(run_id).transpose()?,
-        limit: asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
-        ..RunFilter::default()
-    };
+    let filter = asked.filter().map_err(|invalid| Refusal::malformed(&invalid))?;
     let page = shared.store.runs(filter).await.map_err(|error| refused(&error))?;
-    let runs: Vec<_> = page.runs.iter().map(summary).collect();
-    Ok(json(&json!({ "data": runs, "next": page.next.map(|next| next.to_string()) })))
+    Ok(json(&page_of(&page)))
 }
 
-fn statuses(text: &str) -> Result<Vec<Status>, Refusal> {
+impl Filter {
+    pub(crate) fn filter(self) -> Result<RunFilter, String> {
+        let statuses = self.status.as_deref().map_or(Ok(Vec::new()), statuses)?;
+        let endpoint = self.endpoint.map(EndpointId::try_new).transpose().map_err(|invalid| invalid.to_string())?;
+        let before = self.before.as_deref().map(str::parse).transpose().map_err(|_| "before is not the id of a run")?;
+        let limit = self.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        Ok(RunFilter { statuses, endpoint, before, limit, ..RunFilter::default() })
+    }
+}
+
+/// A page of runs.
+pub(crate) fn page_of(page: &RunPage) -> Value {
+    let runs: Vec<_> = page.runs.iter().map(summary).collect();
+    json!({ "data": runs, "next": page.next.map(|next| next.to_string()) })
+}
+
+fn statuses(text: &str) -> Result<Vec<Status>, String> {
     let mut found = Vec::new();
     for name in text.split(',').map(str::trim) {
         let before = found.len();
         found.extend(Status::ALL.into_iter().filter(|status| title(*status).eq_ignore_ascii_case(name)));
         if found.len() == before {
-            return Err(Refusal::malformed("status is one of running, completed, failed, cancelled"));
+            return Err("status is one of running, completed, failed, cancelled".to_owned());
         }
     }
     Ok(found)
@@ -102,11 +110,16 @@ pub(super) async fn show(
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers)?;
     let loaded = load(&shared, run_id(&run)?).await?;
+    Ok(json(&json!({ "data": whole(&loaded) })))
+}
+
+/// A run with its steps and its output.
+pub(crate) fn whole(loaded: &Loaded) -> Value {
     let mut data = summary(&loaded.record);
     data["output"] = loaded.record.outcome.as_ref().map_or(Value::Null, output);
     data["steps"] = steps(&loaded.journal).into();
     data["last_error"] = last_error(&loaded.journal);
-    Ok(json(&json!({ "data": data })))
+    data
 }
 
 fn output(outcome: &Outcome) -> Value {
@@ -168,7 +181,7 @@ pub(super) async fn cancel(
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers)?;
     let run_id = run_id(&run)?;
-    let outcome = ended(Status::Cancelled, error("RunCancelled", "the run was cancelled"));
+    let outcome = cancelled();
     if let Some(live) = shared.live.get(run_id) {
         match live.finish(outcome.clone()).await {
             Ok(()) => return Ok(no_content()),
@@ -196,20 +209,9 @@ pub(super) async fn retry(
     authorize(&shared, &headers)?;
     let run_id = run_id(&run)?;
     let loaded = load(&shared, run_id).await?;
-    let step = loaded.record.outcome.as_ref().and_then(|outcome| failed_by(outcome, &loaded.journal));
+    let step = loaded.record.outcome.as_ref().and_then(|outcome| operate::failed_step(outcome, &loaded.journal));
     control(&shared, run_id, Control::Retry { step, timeout_at: None }).await?;
     Ok(no_content())
-}
-
-/// The step whose error failed a run: the last that failed with the message that the run failed with.
-fn failed_by(outcome: &Outcome, journal: &[Entry]) -> Option<StepKey> {
-    let failed = message(&outcome.error);
-    journal.iter().rev().find_map(|entry| match &entry.change {
-        Change::Failed { error, .. } if entry.kind != StepKind::Handler => {
-            (failed.is_string() && message(error) == failed).then(|| entry.key())
-        }
-        _ => None,
-    })
 }
 
 /// What an error says; null where it says nothing.

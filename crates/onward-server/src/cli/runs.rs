@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use http::Method;
+use onward_server::{Operator, RunsQuery};
 use serde_json::Value;
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     output::{Failure, note, plain, say, say_json},
     table::Table,
 };
-use crate::config::{Environment, Operator, OperatorFlags};
+use crate::config::{self, Environment, OperatorFlags};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Runs {
@@ -28,7 +29,7 @@ pub(super) enum Runs {
         #[arg(long, value_name = "ID")]
         before: Option<String>,
         #[command(flatten)]
-        operator: OperatorFlags,
+        place: Place,
     },
     /// Shows a run, its steps and its output.
     Show(One),
@@ -44,57 +45,113 @@ pub(super) struct One {
     /// The run's id.
     id: String,
     #[command(flatten)]
+    place: Place,
+}
+
+/// Where runs are looked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Place {
+    /// Looks into a store without its engine or app: sqlite:PATH while no process has the file open, or postgres://… at any
+    /// time.
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
+    store: Option<String>,
+    #[command(flatten)]
     operator: OperatorFlags,
 }
 
-impl One {
-    async fn call(&self, method: Method, more: &[&str], environment: &Environment) -> Result<Value, Failure> {
-        let api = Api::new(Operator::load(&self.operator, environment)?)?;
-        api.call(method, &[&["v1", "runs", self.id.as_str()], more].concat(), &[]).await
+/// Whoever can answer: an engine, or a store without its engine.
+enum Source {
+    Engine(Box<Api>),
+    Store(Operator),
+}
+
+impl Source {
+    async fn open(place: &Place, environment: &Environment) -> Result<Self, Failure> {
+        Ok(match &place.store {
+            Some(url) => Self::Store(Operator::open(url).await.map_err(|error| Failure::failed(&error))?),
+            None => Self::Engine(Box::new(Api::new(config::Operator::load(&place.operator, environment)?)?)),
+        })
     }
+
+    async fn list(&self, query: RunsQuery) -> Result<Value, Failure> {
+        match self {
+            Self::Engine(api) => {
+                let RunsQuery { status, endpoint, before, limit } = query;
+                let mut pairs = vec![("limit", limit.to_string())];
+                let more = [("status", status), ("endpoint", endpoint), ("before", before)];
+                pairs.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
+                api.call(Method::GET, &["v1", "runs"], &pairs).await
+            }
+            Self::Store(store) => store.list(query).await.map_err(|error| Failure::failed(&error)),
+        }
+    }
+
+    async fn show(&self, id: &str) -> Result<Value, Failure> {
+        match self {
+            Self::Engine(api) => api.call(Method::GET, &["v1", "runs", id], &[]).await,
+            Self::Store(store) => store.show(id).await.map_err(|error| Failure::failed(&error)),
+        }
+    }
+
+    async fn cancel(&self, id: &str) -> Result<Value, Failure> {
+        match self {
+            Self::Engine(api) => api.call(Method::DELETE, &["v1", "runs", id], &[]).await,
+            Self::Store(store) => done(store.cancel(id).await),
+        }
+    }
+
+    async fn retry(&self, id: &str) -> Result<Value, Failure> {
+        match self {
+            Self::Engine(api) => api.call(Method::POST, &["v1", "runs", id, "retry"], &[]).await,
+            Self::Store(store) => done(store.retry(id).await),
+        }
+    }
+
+    async fn close(self) {
+        if let Self::Store(store) = self {
+            store.close().await;
+        }
+    }
+}
+
+/// What an engine would answer.
+fn done(done: Result<(), onward_server::Error>) -> Result<Value, Failure> {
+    done.map(|()| Value::Object(serde_json::Map::new())).map_err(|error| Failure::failed(&error))
 }
 
 impl Runs {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failure> {
-        let (one, answer, done) = match self {
-            Self::List { status, endpoint, limit, before, operator } => {
-                let mut query = vec![("limit", limit.to_string())];
-                query.extend(
-                    [("status", status), ("endpoint", endpoint), ("before", before)]
-                        .into_iter()
-                        .filter_map(|(name, value)| Some((name, value?))),
-                );
-                let api = Api::new(Operator::load(&operator, environment)?)?;
-                let answer = api.call(Method::GET, &["v1", "runs"], &query).await?;
-                if operator.json {
-                    say_json(&answer);
-                } else {
-                    list(&answer);
-                }
-                return Ok(());
-            }
-            Self::Show(one) => {
-                let answer = one.call(Method::GET, &[], environment).await?;
-                let text = show(&answer["data"]);
-                (one, answer, text)
-            }
-            Self::Cancel(one) => {
-                let answer = one.call(Method::DELETE, &[], environment).await?;
-                let text = format!("cancelled {}", plain(&one.id));
-                (one, answer, text)
-            }
-            Self::Retry(one) => {
-                let answer = one.call(Method::POST, &["retry"], environment).await?;
-                let text = format!("{} is retried", plain(&one.id));
-                (one, answer, text)
-            }
+        let place = match &self {
+            Self::List { place, .. } => place,
+            Self::Show(one) | Self::Cancel(one) | Self::Retry(one) => &one.place,
         };
-        if one.operator.json {
-            say_json(&answer);
-        } else {
-            say(&done);
+        let (source, json) = (Source::open(place, environment).await?, place.operator.json);
+        let answered = self.ask(&source).await;
+        source.close().await;
+        let (answer, text) = answered?;
+        match text {
+            _ if json => say_json(&answer),
+            Some(text) => say(&text),
+            None => list(&answer),
         }
         Ok(())
+    }
+
+    /// The answer, and how it is said unless it is a list.
+    async fn ask(self, source: &Source) -> Result<(Value, Option<String>), Failure> {
+        Ok(match self {
+            Self::List { status, endpoint, limit, before, .. } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                (source.list(RunsQuery { status, endpoint, before, limit }).await?, None)
+            }
+            Self::Show(One { id, .. }) => {
+                let answer = source.show(&id).await?;
+                let text = show(&answer["data"]);
+                (answer, Some(text))
+            }
+            Self::Cancel(One { id, .. }) => (source.cancel(&id).await?, Some(format!("cancelled {}", plain(&id)))),
+            Self::Retry(One { id, .. }) => (source.retry(&id).await?, Some(format!("{} is retried", plain(&id)))),
+        })
     }
 }
 
@@ -121,6 +178,9 @@ fn show(run: &Value) -> String {
     facts.row(["status".to_owned(), cell(&run["status"])]);
     facts.row(["started".to_owned(), time(&run["run_started_at"])]);
     facts.row(["ended".to_owned(), time(&run["ended_at"])]);
+    if !run["crashes"].is_null() {
+        facts.row(["crashes".to_owned(), cell(&run["crashes"])]);
+    }
     let mut text = facts.text("");
     let steps = run["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !steps.is_empty() {

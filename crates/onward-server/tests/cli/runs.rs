@@ -1,6 +1,16 @@
 //! `runs`: what the engine is asked, and what of its answer is shown.
 
+use std::time::Duration;
+
 use expect_test::expect;
+use onward_core::{
+    Attempt, EndpointId, Fence, Payload, RunId, Seq, Store, Timestamp,
+    journal::{Change, Entry},
+    run::{NewRun, Outcome, Status},
+    step::{StepId, StepKind},
+    store::{Checkpoint, Lease, Then},
+};
+use onward_sqlite::SqliteStore;
 use serde_json::json;
 
 use crate::support::{Fake, Place};
@@ -131,4 +141,66 @@ async fn an_engine_that_is_not_there_is_missed_by_name() {
     let said = Place::new().with("ONWARD_URL", "localhost").run(&["runs", "list"]).await;
     assert_eq!(said.code, 2);
     assert!(said.err.contains("variable ONWARD_URL: \"localhost\" is not a URL"), "{}", said.err);
+}
+
+/// A store with a run of an app that uses the library: its step `charge` failed it.
+async fn store(path: &std::path::Path) -> SqliteStore {
+    let store = SqliteStore::open(path, onward_sqlite::Options::new()).unwrap();
+    let node = store.join(Timestamp::EPOCH, Duration::from_secs(10)).await.unwrap();
+    let run_id: RunId = RUN.parse().unwrap();
+    let lease = Lease { run_id, fence: Fence::FIRST, node };
+    let error = Payload::from(r#"{"kind":"User","message":"no money"}"#);
+    let failed = Entry {
+        seq: Seq(0),
+        at: Timestamp::EPOCH,
+        step: StepId::try_new("charge", 0).unwrap(),
+        kind: StepKind::Run,
+        change: Change::Failed { attempt: Attempt::FIRST, error },
+    };
+    let mut checkpoint = Checkpoint::new(lease, Timestamp::EPOCH);
+    checkpoint.start = Some(NewRun {
+        run_id,
+        endpoint: EndpointId::try_new("POST /checkout").unwrap(),
+        version: None,
+        pinned: false,
+        created_at: Timestamp::EPOCH,
+        request: Payload::default(),
+        timeout_at: None,
+        retention: Duration::from_secs(3600),
+        key: None,
+        parent: None,
+    });
+    checkpoint.entries = vec![failed];
+    let error = Payload::from(r#"{"kind":"User","message":"no money","step":"charge"}"#);
+    checkpoint.then = Then::Finish(Outcome { status: Status::Failed, response: Payload::default(), error });
+    store.checkpoint(checkpoint).await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn a_store_is_looked_into_and_steered_without_its_app() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let app = store(&path).await;
+    let url = format!("sqlite:{}", path.display());
+    let run = async |args: &[&str]| Place::new().run(&[&["runs"], args, &["--store", &url]].concat()).await;
+    let refused = run(&["list"]).await;
+    assert!(refused.code == 1 && refused.err.contains("in use by another process: only one"), "{}", refused.err);
+    app.close().await;
+
+    let listed = run(&["list", "--status", "failed"]).await;
+    assert!(listed.code == 0 && listed.out.contains("POST /checkout"), "{listed:?}");
+    let shown = run(&["show", RUN]).await;
+    assert!(shown.out.contains("charge") && shown.out.contains("no money"), "{}", shown.out);
+    assert_eq!(run(&["retry", RUN]).await.out, format!("{RUN} is retried\n"));
+    let retried = run(&["show", RUN, "--json"]).await.json();
+    let (run_status, step_status) = (&retried["data"]["status"], &retried["data"]["steps"][0]["status"]);
+    assert_eq!((run_status, step_status), (&json!("Running"), &json!("reset")), "from the step that failed it");
+    assert_eq!(run(&["cancel", RUN]).await.code, 0);
+    assert_eq!(run(&["show", RUN, "--json"]).await.json()["data"]["status"], "Cancelled");
+    let again = run(&["cancel", RUN]).await;
+    assert!(again.code == 1 && again.err.contains("Cancelled"), "{again:?}");
+
+    let missing = Place::new().run(&["runs", "list", "--store", "sqlite:missing.db"]).await;
+    assert!(missing.code == 1 && missing.err.contains("there is no file missing.db"), "{missing:?}");
 }

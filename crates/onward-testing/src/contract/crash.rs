@@ -6,9 +6,7 @@ use onward_core::{
     store::{Control, Lease},
 };
 
-use super::fixture::{
-    LEASE, appending, at, claim, finish, load, node, start, succeeded, suspend, write,
-};
+use super::fixture::{LEASE, appending, at, claim, finish, load, node, start, succeeded, suspend, write};
 
 /// A time after the leases of the life with that number: each life begins there.
 fn life(number: u32) -> Timestamp {

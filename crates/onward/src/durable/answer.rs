@@ -12,7 +12,7 @@ use onward_protocol::{
 };
 use serde::Serialize;
 
-use crate::{AsyncResponse, config::RedirectTo, context::Context, events::json, record::decode_response};
+use crate::{AsyncResponse, config::RedirectTo, context::Context, events::json, record::response_of};
 
 /// How long one who joins a run by its key is kept before it is sent to wait elsewhere.
 const JOIN: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ async fn wait_or_redirect(
 ) -> Response<Bytes> {
     let shared = &context.shared;
     match crate::wait::outcome(shared, run_id, wait).await {
-        Ok(Some(outcome)) => decode_response(&outcome.response).unwrap_or_else(|error| {
+        Ok(Some(outcome)) => response_of(run_id, &outcome).unwrap_or_else(|error| {
             tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "a response cannot be read");
             Problem::new(Code::RunFailed).into_response()
         }),

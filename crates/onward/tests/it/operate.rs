@@ -10,11 +10,12 @@ use axum::{
     body::Body,
     routing::{get, post},
 };
-use http::Request;
+use http::{Request, StatusCode};
 use onward::{Onward, Options, RunQuery, RunStatus, Step, StepError};
+use onward_core::{Clock, Store, store::Control};
 use onward_testing::{ManualClock, MemoryStore};
 
-use crate::support::{App, Count, run_id, text};
+use crate::support::{App, Count, location, run_id, text};
 
 async fn nap(step: Step) -> Result<&'static str, StepError> {
     step.run("before", async || Ok::<_, StepError>(1)).await?;
@@ -49,7 +50,7 @@ async fn runs_are_listed_by_page_and_filter_and_shown_with_their_steps() {
 async fn who_waits_for_a_cancelled_run_is_told_so() {
     let app = App::new(|onward| onward.route("/", get(nap))).await;
     let first = app.get("/").await;
-    let (id, location) = (run_id(&first), crate::support::location(&first));
+    let (id, location) = (run_id(&first), location(&first));
     let (response, ()) = tokio::join!(app.get(&location), async {
         app.settle().await;
         app.onward.runs().cancel(id).await.unwrap();
@@ -127,7 +128,7 @@ impl<E: Into<onward::BoxError>> From<E> for AppError {
 impl axum::response::IntoResponse for AppError {
     fn into_response(self) -> axum::response::Response {
         drop(self.0);
-        (http::StatusCode::INTERNAL_SERVER_ERROR, "{\"error\":\"internal\"}").into_response()
+        (StatusCode::INTERNAL_SERVER_ERROR, "{\"error\":\"internal\"}").into_response()
     }
 }
 
@@ -162,9 +163,9 @@ async fn a_500_of_the_handler_fails_its_run_with_that_response_and_retry_goes_on
 async fn an_endpoint_says_which_responses_fail_its_runs() {
     let handler = async |step: Step, status: String| {
         step.run("s", async || Ok::<_, StepError>(())).await.unwrap();
-        http::StatusCode::from_bytes(status.as_bytes()).unwrap()
+        StatusCode::from_bytes(status.as_bytes()).unwrap()
     };
-    let options = Options::default().failed_when(|response| response.status() == http::StatusCode::CONFLICT);
+    let options = Options::default().failed_when(|response| response.status() == StatusCode::CONFLICT);
     let app = App::new(|onward| onward.endpoint().options(options).route("/", post(handler))).await;
     for status in ["503", "409"] {
         let response = app.send(Request::post("/").body(Body::from(status)).unwrap()).await;
@@ -208,4 +209,22 @@ async fn a_step_may_have_the_id_of_what_happens_to_the_handler() {
     let steps = app.onward.runs().get(id).await.unwrap().unwrap().steps;
     let steps: Vec<_> = steps.iter().map(|step| (step.id.as_str(), step.kind, step.status)).collect();
     assert_eq!(steps, [("complete", "run", "succeeded"), ("complete", "handler", "retrying")]);
+}
+
+#[tokio::test]
+async fn a_run_that_was_cancelled_without_its_app_answers_as_one_that_was_cancelled_with_it() {
+    let store = MemoryStore::new();
+    let handler = async |step: Step| {
+        step.sleep("nap", "1h").await?;
+        Ok::<_, StepError>("done")
+    };
+    let routes = |onward: &Onward| onward.route("/", get(handler));
+    let app = App::on(Arc::new(store.clone()), ManualClock::new(), Onward::builder().parked_max(0), routes).await;
+    let (mine, theirs) = (app.get("/").await, app.get("/").await);
+    app.onward.runs().cancel(run_id(&mine)).await.unwrap();
+    let cancel = Control::Cancel(onward_host::operate::cancelled());
+    store.control(run_id(&theirs), cancel, app.clock.now()).await.unwrap();
+    let (mine, theirs) = (app.get(&location(&mine)).await, app.get(&location(&theirs)).await);
+    assert_eq!((mine.status(), theirs.status()), (StatusCode::CONFLICT, StatusCode::CONFLICT));
+    assert!(text(&theirs).contains("run-cancelled"), "{}", text(&theirs));
 }
