@@ -341,6 +341,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// that are not due yet do not count one either.
     fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>>;
 
+    /// Whether a checkpoint of a node could be written now. Where others were written within that time, that is the answer,
+    /// and where checkpoints go another way than heartbeats, it is tried with a write that changes nothing.
+    fn can_checkpoint(&self, node: NodeId, within: Duration) -> BoxFuture<'static, Result<(), StoreError>>;
+
     /// Writes one transaction on one run; all of it or nothing.
     ///
     /// [`StoreError::LeaseLost`] where `lease` is not the run's newest or the run has ended,

@@ -16,10 +16,12 @@ pub(crate) use self::{checkpoint::finish_user_work, node::Claimed};
 
 use std::{sync::Arc, time::Duration};
 
+use deadpool::managed::Pool;
 use onward_core::StoreError;
 use tokio_postgres::error::SqlState;
 
 use crate::{
+    connect::{self, Connector},
     error::{Abort, Done},
     sender::Sender,
     store::Inner,
@@ -40,9 +42,21 @@ impl Inner {
     where
         Fut: Future<Output = Done<T>>,
     {
+        self.transact_by(&self.pool, work).await
+    }
+
+    /// Does some work in a transaction by a connection of a pool, again where others broke it off.
+    pub(crate) async fn transact_by<T, Fut>(
+        &self,
+        pool: &Pool<Connector>,
+        work: impl Fn(Arc<Tx>) -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Done<T>>,
+    {
         let mut tries = 0;
         loop {
-            let conn = crate::connect::get(&self.pool).await?;
+            let conn = connect::get(pool).await?;
             let done = self.in_time(async {
                 let tx = Arc::new(Tx::begin(conn).await?);
                 let worked = work(Arc::clone(&tx)).await;
@@ -87,6 +101,7 @@ impl Inner {
     fn let_go(&self) {
         self.pool.retain(|_, _| false);
         self.users.retain(|_, _| false);
+        self.keeper.pool.retain(|_, _| false);
         self.senders.iter().for_each(Sender::let_go);
     }
 }

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod group;
 mod held;
+mod keeper;
 mod migrate;
 mod news;
 mod options;

@@ -59,7 +59,7 @@ impl Options {
     }
 
     /// How many connections serve reads and what touches other runs, at least 1; 8 by default. Five more write
-    /// checkpoints, one listens, and half as many serve [`transact`](crate::PostgresStore::transact), where it is used.
+    /// checkpoints, one keeps the node's lease, one listens, and half as many serve [`transact`](crate::PostgresStore::transact), where it is used.
     pub const fn connections(mut self, connections: usize) -> Self {
         self.connections = if connections == 0 { 1 } else { connections };
         self

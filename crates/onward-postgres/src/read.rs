@@ -2,6 +2,7 @@
 
 mod page;
 
+use deadpool::managed::Pool;
 use onward_core::{
     Fence, NodeId, RunId, Seq, StoreError, Timestamp,
     journal::{Entry, format},
@@ -14,7 +15,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{
-    connect,
+    connect::{self, Connector},
     error::{Abort, Done, corrupt},
     row::{self, damaged},
     store::Inner,
@@ -33,7 +34,17 @@ const STATE: &str = "LEFT JOIN onward_leases l ON l.run_id = r.run_id \
 impl Inner {
     /// Asks in a statement of its own.
     pub(crate) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
-        let conn = connect::get(&self.pool).await?;
+        self.read_by(&self.pool, sql, params).await
+    }
+
+    /// Asks in a statement of its own, by a connection of a pool.
+    pub(crate) async fn read_by(
+        &self,
+        pool: &Pool<Connector>,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let conn = connect::get(pool).await?;
         let asked = self
             .in_time(async {
                 let statement = conn.prepare_cached(sql).await?;

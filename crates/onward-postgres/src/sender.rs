@@ -1,7 +1,11 @@
 //! Who sends groups: each with a connection of its own, and a part of the node that it alone locks.
 
+use std::time::Duration;
+
 use deadpool::managed::Pool;
 use onward_core::StoreError;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::{
     connect::{self, Conn, Connector},
@@ -24,6 +28,18 @@ pub(crate) struct Sender {
     /// The node's row that its statements lock.
     pub(crate) part: i64,
     pool: Pool<Connector>,
+    last: Mutex<Last>,
+}
+
+/// What became of the last thing that was to be written.
+#[derive(Clone, Copy, Debug, Default)]
+enum Last {
+    /// Nothing that counts.
+    #[default]
+    None,
+    Worked(Instant),
+    /// A group of checkpoints, and all of it failed.
+    Failed(Instant),
 }
 
 impl Sender {
@@ -31,11 +47,17 @@ impl Sender {
     pub(crate) async fn all(url: &str, options: &Options) -> Result<Vec<Self>, StoreError> {
         let mut senders = Vec::with_capacity(WAYS.len());
         for (way, part) in WAYS.into_iter().zip(1..PARTS) {
-            let sender = Self { way, part, pool: connect::pool(Connector::try_new(url, options)?, 1)? };
-            // So that one which is new later is another one than before.
-            if way == Way::Append {
-                drop(sender.connection().await?);
-            }
+            let pool = connect::pool(Connector::try_new(url, options)?, 1)?;
+            let sender = Self { way, part, pool, last: Mutex::default() };
+            // So that one which is new later is another one than before, and a node that cannot have all that it needs
+            // says so before it takes requests.
+            let made = senders.len() + 1;
+            let connected = sender.connection().await;
+            drop(connected.inspect_err(|error| {
+                let (all, error) = (WAYS.len(), error as &dyn std::error::Error);
+                tracing::warn!(error, "connection {made} of {all} for checkpoints could not be made");
+            })?);
+            sender.worked();
             senders.push(sender);
         }
         Ok(senders)
@@ -43,6 +65,30 @@ impl Sender {
 
     pub(crate) async fn connection(&self) -> Result<Conn, StoreError> {
         connect::get(&self.pool).await
+    }
+
+    /// It wrote something.
+    pub(crate) fn worked(&self) {
+        *self.last.lock() = Last::Worked(Instant::now());
+    }
+
+    /// It could not write a group.
+    pub(crate) fn failed(&self) {
+        *self.last.lock() = Last::Failed(Instant::now());
+    }
+
+    /// It could not be told whether it can write.
+    pub(crate) fn doubt(&self) {
+        *self.last.lock() = Last::None;
+    }
+
+    /// Whether the last write worked, or the last group failed; `None` where neither was within that time.
+    pub(crate) fn writes(&self, within: Duration) -> Option<bool> {
+        match *self.last.lock() {
+            Last::Worked(at) if at.elapsed() < within => Some(true),
+            Last::Failed(at) if at.elapsed() < within => Some(false),
+            _ => None,
+        }
     }
 
     /// Whether a connection that it got stands in for another one.

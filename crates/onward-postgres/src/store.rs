@@ -5,7 +5,7 @@ use std::{
     fmt,
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -35,6 +35,7 @@ use crate::{
     error::{Abort, at_opening, unavailable},
     group,
     held::Known,
+    keeper::Keeper,
     migrate,
     news::{self, Wire},
     options::Options,
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) senders: Vec<Sender>,
     /// For users' transactions: however long they take, the node's own work goes on.
     pub(crate) users: Pool<Connector>,
+    /// For the node's lease and the time: however long steps block their threads, both are kept.
+    pub(crate) keeper: Keeper,
     pub(crate) timeout: Duration,
     pub(crate) known: Known,
     /// Runs of which a checkpoint was perhaps not written, and whose turn is about to pass on.
@@ -119,11 +122,13 @@ impl PostgresStore {
         let users = connect::patient_pool(Connector::try_new(url, &options)?, options.connections.div_ceil(2))?;
         migrate::migrate(&pool).await?;
         let senders = Sender::all(url, &options).await?;
+        let keeper = Keeper::try_new(url, &options)?;
         let clock = first_time(&pool).await?;
         let inner = Arc::new(Inner {
             pool,
             senders,
             users,
+            keeper,
             timeout: options.timeout,
             known: Known::default(),
             unwritten: Mutex::default(),
@@ -140,7 +145,7 @@ impl PostgresStore {
         for sender in 0..inner.senders.len() {
             inner.spawn(Arc::clone(&inner).serve(sender));
         }
-        inner.spawn(Arc::clone(&inner).keep_time());
+        inner.tasks.spawn_on(keep_time(Arc::downgrade(&inner), inner.closed.clone()), inner.keeper.handle());
         if options.notifications {
             let connector = Connector::try_new(url, &options)?;
             inner.spawn(news::serve(Arc::clone(&inner.news), connector, inner.closed.clone()));
@@ -189,6 +194,7 @@ impl PostgresStore {
             inner.pool.close();
             inner.senders.iter().for_each(Sender::close);
             inner.users.close();
+            inner.keeper.pool.close();
         })
     }
 
@@ -200,6 +206,17 @@ impl PostgresStore {
     {
         let work = work(Arc::clone(&self.0));
         let done = self.0.tasks.spawn_on(work, &self.0.runtime);
+        Box::pin(async move { done.await.unwrap_or_else(|_| Err(unavailable("the call was broken off"))) })
+    }
+
+    /// Like [`submit`](Self::submit), for what uses the [`Keeper`]'s connection.
+    fn submit_to_keeper<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> BoxFuture<'static, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let work = work(Arc::clone(&self.0));
+        let done = self.0.tasks.spawn_on(work, self.0.keeper.handle());
         Box::pin(async move { done.await.unwrap_or_else(|_| Err(unavailable("the call was broken off"))) })
     }
 
@@ -248,6 +265,23 @@ const QUICK: Duration = Duration::from_millis(5);
 
 /// The database's time in microseconds.
 const TIME: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INT8)";
+
+/// Asks the database now and then what time it is, until the store is closed or everybody has dropped it.
+async fn keep_time(inner: Weak<Inner>, closed: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = closed.cancelled() => return,
+            () = tokio::time::sleep(CLOCK_EVERY) => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        let asked = stopwatch();
+        let Ok(rows) = inner.read_by(&inner.keeper.pool, TIME, &[]).await else { continue };
+        let answered = stopwatch();
+        if let Some(Ok(time)) = rows.first().map(|row| row.try_get(0)) {
+            inner.clock.correct(asked, answered, time);
+        }
+    }
+}
 
 impl Inner {
     fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
@@ -356,7 +390,10 @@ impl Inner {
     async fn write_once(&self, sender: &Sender, mut jobs: Vec<Job>) -> Result<(), (Vec<Job>, Abort)> {
         let conn = match sender.connection().await {
             Ok(conn) => conn,
-            Err(error) => return Err((jobs, error.into())),
+            Err(error) => {
+                sender.failed();
+                return Err((jobs, error.into()));
+            }
         };
         if sender.is_other(&conn) {
             // Why: the database may be another one, which took over and does not have all that was written to the first.
@@ -370,8 +407,9 @@ impl Inner {
             // What was known as they were taken in may have been forgotten since.
             (jobs, unknown) = jobs.into_iter().partition(|job| job.prepared.held.is_some());
         }
+        let is_empty = jobs.is_empty();
         let written = match sender.way {
-            _ if jobs.is_empty() => Ok(()),
+            _ if is_empty => Ok(()),
             Way::Start => group::start(self, &conn, sender.part, jobs).await,
             Way::Append | Way::Alone => group::append(self, &conn, sender.part, jobs).await,
         };
@@ -380,8 +418,12 @@ impl Inner {
         {
             // What the connection is in the middle of is not known.
             drop(connect::Conn::take(conn));
+            sender.failed();
         } else {
             drop(conn);
+            if !is_empty && written.is_ok() {
+                sender.worked();
+            }
         }
         if !unknown.is_empty() {
             Box::pin(self.write_each(unknown)).await;
@@ -398,21 +440,6 @@ impl Inner {
         }
     }
 
-    async fn keep_time(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                () = self.closed.cancelled() => return,
-                () = tokio::time::sleep(CLOCK_EVERY) => {}
-            }
-            let asked = stopwatch();
-            let Ok(rows) = self.read(TIME, &[]).await else { continue };
-            let answered = stopwatch();
-            if let Some(Ok(time)) = rows.first().map(|row| row.try_get(0)) {
-                self.clock.correct(asked, answered, time);
-            }
-        }
-    }
-
     /// When an event that comes now is received at the earliest: after those that came before.
     pub(crate) fn receive_at(&self, now: Timestamp) -> Timestamp {
         let last = self.received_at.load(Ordering::Relaxed);
@@ -426,19 +453,23 @@ impl Inner {
 
 impl Store for PostgresStore {
     fn join(&self, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<NodeId, StoreError>> {
-        self.submit(async move |inner| inner.join(now, lease).await)
+        self.submit_to_keeper(async move |inner| inner.join(now, lease).await)
     }
 
     fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.submit(async move |inner| inner.heartbeat(node, now, lease).await)
+        self.submit_to_keeper(async move |inner| inner.heartbeat(node, now, lease).await)
     }
 
     fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.submit(async move |inner| inner.leave(node, now).await)
+        self.submit_to_keeper(async move |inner| inner.leave(node, now).await)
     }
 
     fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.submit(async move |inner| inner.uncount_crashes(node).await)
+        self.submit_to_keeper(async move |inner| inner.uncount_crashes(node).await)
+    }
+
+    fn can_checkpoint(&self, node: NodeId, within: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(async move |inner| inner.can_checkpoint(node, within).await)
     }
 
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {

@@ -5,6 +5,8 @@ mod claims;
 mod config;
 mod doubt;
 mod elsewhere;
+mod keeper;
+mod readiness;
 mod release;
 mod stats;
 mod upkeep;
@@ -29,12 +31,12 @@ use onward_core::{
 };
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{doubt::Doubt, release::Releases, stats::Meter};
+use self::{doubt::Doubt, readiness::Writes, release::Releases, stats::Meter};
 use crate::{Hub, TaskSet};
 
 /// What can go on with a run: handlers in this process, or endpoints behind HTTP.
@@ -61,8 +63,8 @@ pub struct Scheduler {
     lost: Mutex<Vec<NodeId>>,
     /// When the lease of the node was asked for that it has: by the upkeep's time, from the beginning.
     renewed_at: Mutex<Duration>,
-    /// When that time began.
-    began: (Instant, Timestamp),
+    /// When that time began, by each of the three.
+    began: (std::time::Instant, Instant, Timestamp),
     /// Held while the node changes.
     joining: tokio::sync::Mutex<()>,
     started: AtomicBool,
@@ -72,6 +74,9 @@ pub struct Scheduler {
     stop: CancellationToken,
     /// Ends the heartbeat.
     left: CancellationToken,
+    /// The lease was renewed.
+    beat: watch::Sender<()>,
+    writes: Writes,
     /// A run is due now.
     due: Notify,
     /// The hint below became earlier.
@@ -92,6 +97,15 @@ impl std::fmt::Debug for Scheduler {
     }
 }
 
+/// The machine's stopwatch.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lease lasts by the machine's time, also where a test pauses the runtime's"
+)]
+fn stopwatch() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 impl Scheduler {
     /// A scheduler that has not joined its store yet.
     pub fn new(
@@ -103,7 +117,7 @@ impl Scheduler {
     ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(config.resumes_max.min(Semaphore::MAX_PERMITS)));
         let stop = tasks.shutdown_token().child_token();
-        let began = (Instant::now(), clock.now());
+        let began = (stopwatch(), Instant::now(), clock.now());
         Arc::new(Self {
             is_shared: store.is_shared(),
             renewed_at: Mutex::default(),
@@ -123,6 +137,8 @@ impl Scheduler {
             loops: TaskTracker::new(),
             stop,
             left: CancellationToken::new(),
+            beat: watch::Sender::default(),
+            writes: Writes::default(),
             due: Notify::new(),
             hinted: Notify::new(),
             hint: Mutex::new(Timestamp::NEVER),
@@ -142,6 +158,7 @@ impl Scheduler {
         let node = self.store.join(self.clock.now(), self.config.lease).await?;
         *self.node.lock() = Some(node);
         self.renewed(node, begun);
+        self.writes.worked(begun); // its connections were made
         self.due.notify_one(); // runs of nodes that are gone are due now
         self.uncount_crashes().await;
         Ok(node)
@@ -201,15 +218,10 @@ impl Scheduler {
     /// The time of the upkeep, from when the scheduler was made.
     fn upkeep_now(&self) -> Duration {
         match self.config.upkeep {
-            Upkeep::ByProcess => self.began.0.elapsed(),
-            Upkeep::ByClock => self.clock.now().since(self.began.1),
+            Upkeep::ByMachine => self.began.0.elapsed(),
+            Upkeep::ByRuntime => self.began.1.elapsed(),
+            Upkeep::ByClock => self.clock.now().since(self.began.2),
         }
-    }
-
-    /// Whether runs can be begun: this process is a node of its store, and the store has answered it within the length
-    /// of a lease.
-    pub fn is_ready(&self) -> bool {
-        self.node().is_some() && !self.lease_left().is_zero()
     }
 
     /// Whether other processes may write to the store, too.
@@ -239,12 +251,28 @@ impl Scheduler {
         }
         self.tasks.spawn("claims", self.loops.track_future(Arc::clone(self).claims(resume)));
         self.tasks.spawn("sweep", self.loops.track_future(Arc::clone(self).sweep()));
-        self.tasks.spawn_beside("heartbeat", Arc::clone(self).heartbeat());
+        self.keep_lease();
         self.tasks.spawn_beside("watchdog", Arc::clone(self).watch_executions());
         if self.is_shared {
             self.tasks.spawn_beside("news", Arc::clone(self).news());
             self.tasks.spawn_beside("look", Arc::clone(self).looks());
+            self.tasks.spawn_beside("doubt", Arc::clone(self).looks_for_unknown());
+            self.tasks.spawn_beside("writes", Arc::clone(self).tries_writes());
         }
+    }
+
+    /// Starts the heartbeat, where the lease goes by the machine on a thread that no step can block.
+    fn keep_lease(self: &Arc<Self>) {
+        if self.config.upkeep == Upkeep::ByMachine {
+            match keeper::keep(&self.tasks, self.left.clone(), Arc::clone(self).heartbeat()) {
+                Ok(()) => return,
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "no thread could be started for the node's lease: steps that block threads may cost it"
+                ),
+            }
+        }
+        self.tasks.spawn_beside("heartbeat", Arc::clone(self).heartbeat());
     }
 
     /// Routes what a store call woke: a due run to the claim loop, a delivery to the run's execution. Those of other
@@ -301,7 +329,7 @@ impl Scheduler {
     /// Sleeps in the time of the upkeep.
     async fn sleep(&self, time: Duration) {
         match self.config.upkeep {
-            Upkeep::ByProcess => tokio::time::sleep(time).await,
+            Upkeep::ByMachine | Upkeep::ByRuntime => tokio::time::sleep(time).await,
             Upkeep::ByClock => self.clock.sleep_until(self.clock.now().after(time)).await,
         }
     }

@@ -119,7 +119,7 @@ impl<F: Future> Future for Caught<F> {
 }
 
 /// A task: a panic of its future is logged under its name.
-fn logged<F: Future<Output = ()>>(name: &'static str, future: F) -> impl Future<Output = ()> + use<F> {
+pub(crate) fn logged<F: Future<Output = ()>>(name: &'static str, future: F) -> impl Future<Output = ()> + use<F> {
     tracing::trace!(task = name, "task starts");
     caught(future).map(move |ended| {
         if let Err(Panicked) = ended {

@@ -35,6 +35,8 @@ pub enum Call {
     Leave,
     /// [`Store::uncount_crashes`].
     UncountCrashes,
+    /// [`Store::can_checkpoint`].
+    CanCheckpoint,
     /// [`Store::checkpoint`].
     Checkpoint,
     /// [`Store::claim`].
@@ -300,6 +302,10 @@ impl Store for FaultyStore {
 
     fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
         self.call(Call::UncountCrashes, |store| store.uncount_crashes(node))
+    }
+
+    fn can_checkpoint(&self, node: NodeId, within: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.call(Call::CanCheckpoint, |store| store.can_checkpoint(node, within))
     }
 
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {

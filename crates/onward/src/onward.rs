@@ -369,8 +369,8 @@ impl Onward {
         }
     }
 
-    /// Whether the app can begin runs: it is a node of its store, and the store has answered it of late. For a
-    /// readiness check of a load balancer; requests get a `503` with `Retry-After` while it is not.
+    /// Whether the app can begin runs: it is a node of its store, the store has answered it of late, and a
+    /// checkpoint could be written of late. For a readiness check of a load balancer; requests get a `503` with `Retry-After` while it is not.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {

@@ -1,6 +1,6 @@
 //! Nodes come and go, and claim what is due.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use onward_core::{
     EndpointId, Fence, NodeId, StoreError, Timestamp,
@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    error::{Done, corrupt},
+    connect,
+    error::{Done, corrupt, unavailable},
     held::Held,
     row,
-    sender::PARTS,
+    sender::{PARTS, Sender},
     store::Inner,
     tx::Tx,
 };
@@ -38,11 +39,19 @@ pub(crate) struct Claimed {
 }
 
 impl Inner {
+    /// Does some work of the node's lease in a transaction, by the connection that is for it.
+    async fn keep<T, Fut>(&self, work: impl Fn(Arc<Tx>) -> Fut) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Done<T>>,
+    {
+        self.transact_by(&self.keeper.pool, work).await
+    }
+
     pub(crate) async fn join(&self, now: Timestamp, lease: Duration) -> Result<NodeId, StoreError> {
         // Positive, so that it reads well; drawn, so that no two nodes ever wait for a number.
-        let node = getrandom::u64().map_err(|error| crate::error::unavailable(error.to_string()))? >> 1;
+        let node = getrandom::u64().map_err(|error| unavailable(error.to_string()))? >> 1;
         let until = now.after(lease).as_micros();
-        self.transact(|tx| async move {
+        self.keep(|tx| async move {
             tx.execute(
                 "INSERT INTO onward_nodes (id, part, joined_at, lease_until) \
                  SELECT $1::INT8, p.part, $2::INT8, $3::INT8 FROM unnest($4::INT8[]) AS p (part)",
@@ -58,7 +67,7 @@ impl Inner {
     pub(crate) async fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
         let until = now.after(lease).as_micros();
         let renewed = self
-            .transact(|tx| async move {
+            .keep(|tx| async move {
                 tx.execute(
                     "UPDATE onward_nodes SET lease_until = greatest(lease_until, $2) WHERE id = $1 AND part = 0",
                     &[&row::node(node), &until],
@@ -78,16 +87,53 @@ impl Inner {
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        self.transact(|tx| async move { bury(&tx, &[row::node(node)], LEFT).await }).await?;
+        self.keep(|tx| async move { bury(&tx, &[row::node(node)], LEFT).await }).await?;
         self.known.forget_node(node);
         self.free_all(now, FREES_FOR).await?;
         self.news.flush().await;
         Ok(())
     }
 
+    /// Whether each sender could write, or can: where it has not of late, it locks and changes its part of the node, as it
+    /// would for a group, to what that is.
+    pub(crate) async fn can_checkpoint(&self, node: NodeId, within: Duration) -> Result<(), StoreError> {
+        let tries = self.senders.iter().map(|sender| self.try_write(sender, node, within));
+        futures_util::future::join_all(tries).await.into_iter().collect()
+    }
+
+    async fn try_write(&self, sender: &Sender, node: NodeId, within: Duration) -> Result<(), StoreError> {
+        let refused = || unavailable("the last group of checkpoints could not be written");
+        if let Some(works) = sender.writes(within) {
+            return works.then_some(()).ok_or_else(refused);
+        }
+        sender.doubt();
+        let conn = sender.connection().await?;
+        // It may have had the connection for a group meanwhile.
+        if let Some(works) = sender.writes(within) {
+            return works.then_some(()).ok_or_else(refused);
+        }
+        if sender.is_other(&conn) {
+            self.known.clear();
+        }
+        let written = self.in_time(async {
+            let sql = "UPDATE onward_nodes SET lease_until = lease_until WHERE id = $1 AND part = $2";
+            let statement = conn.prepare_cached(sql).await?;
+            Ok(conn.execute(&statement, &[&row::node(node), &sender.part]).await?)
+        });
+        match written.await {
+            Ok(_) => sender.worked(),
+            Err(abort) => {
+                // What the connection is in the middle of is not known.
+                drop(connect::Conn::take(conn));
+                return Err(abort.into());
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn uncount_crashes(&self, node: NodeId) -> Result<(), StoreError> {
         let node = row::node(node);
-        self.transact(|tx| async move {
+        self.keep(|tx| async move {
             // First, because whoever frees runs of the node has this row: those that are left count no crash either.
             tx.execute("UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = -1", &[&node, &LEFT]).await?;
             tx.execute(
@@ -107,7 +153,7 @@ impl Inner {
             tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
         };
         // In a transaction of its own: a node that has hung, and what it locks, must not cost those that are well.
-        let buried = self.transact(|tx| async move {
+        let buried = self.keep(|tx| async move {
             let tx = &*tx;
             // One whose row somebody has is being renewed, or taken over already.
             let ended = tx
@@ -131,7 +177,7 @@ impl Inner {
         let began = Instant::now();
         let mut after = Uuid::nil();
         while began.elapsed() < time {
-            match self.transact(|tx| async move { free_some(&tx, after, now).await }).await? {
+            match self.keep(|tx| async move { free_some(&tx, after, now).await }).await? {
                 Freed::Some(last) => {
                     after = last;
                     self.news.tell(News::Due);
@@ -148,7 +194,7 @@ impl Inner {
     async fn count_nodes(&self) -> Result<i64, StoreError> {
         let sql = "SELECT (SELECT count(*) FROM onward_nodes WHERE part = 0), \
              (SELECT count(*) FROM onward_nodes WHERE part = -1)";
-        let rows = self.read(sql, &[]).await?;
+        let rows = self.read_by(&self.keeper.pool, sql, &[]).await?;
         let count = |at: usize| rows.first().map_or(Ok(0), |row| row.try_get(at)).map_err(row::damaged);
         let (nodes, gone): (i64, i64) = (count(0)?, count(1)?);
         self.news.set_others(nodes > 1);

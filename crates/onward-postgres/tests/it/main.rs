@@ -3,6 +3,7 @@
 mod contract;
 mod doubt;
 mod groups;
+mod keeper;
 mod names;
 mod nodes;
 mod opening;

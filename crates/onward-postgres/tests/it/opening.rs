@@ -16,6 +16,16 @@ use tokio::task::JoinSet;
 
 use crate::support::*;
 
+#[tokio::test]
+async fn a_node_that_cannot_have_all_connections_for_checkpoints_says_so_as_it_is_opened() {
+    let server = PostgresServer::start(&PostgresOptions::new().max_connections(5));
+    let refused = PostgresStore::open(&server.url(), Options::new()).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Unavailable(_)) && format!("{refused:?}").contains("too many"),
+        "{refused:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_come_at_once_make_the_schema_once() {
     let database = TestDatabase::create();
@@ -30,7 +40,7 @@ async fn nodes_that_come_at_once_make_the_schema_once() {
         join(&store).await;
         store.close().await;
     }
-    assert_eq!(database.query("SELECT count(*), max(version) FROM onward_schema").trim(), "1|2");
+    assert_eq!(database.query("SELECT count(*), max(version) FROM onward_schema").trim(), "1|3");
     assert_eq!(database.query("SELECT count(*) FROM onward_nodes WHERE part = 0").trim(), "8");
 }
 

@@ -9,19 +9,6 @@ use tokio::task::JoinSet;
 
 use crate::support::*;
 
-/// Tries until it is well again.
-async fn again<T, E: std::fmt::Debug>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let mut last = None;
-    for _ in 0..200 {
-        match ask().await {
-            Ok(value) => return value,
-            Err(error) => last = Some(error),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it did not come back: {last:?}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_crash_of_the_server() {
     let server = PostgresServer::start(&PostgresOptions::new());

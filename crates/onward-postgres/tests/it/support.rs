@@ -1,9 +1,9 @@
 //! What the tests write and where.
 
 use std::{
-    io,
+    io::{self, BufRead, BufReader, Write},
     ops::Deref,
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -162,4 +162,43 @@ pub(crate) fn is_lease_lost<T>(answer: &Result<T, StoreError>) -> bool {
 
 pub(crate) fn is_unavailable<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Unavailable(_)))
+}
+
+/// Tries until it is well again.
+pub(crate) async fn again<T, E: std::fmt::Debug>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let mut last = None;
+    for _ in 0..200 {
+        match ask().await {
+            Ok(value) => return value,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not come back: {last:?}");
+}
+
+/// A session of somebody else's that has begun a transaction, which is undone when this is dropped.
+pub(crate) struct Session(Child);
+
+impl Session {
+    pub(crate) fn begin(database: &TestDatabase, sql: &str) -> Self {
+        let mut child = Command::new("psql")
+            .args([database.url(), "-qAt"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql starts");
+        let stdin = child.stdin.as_mut().expect("it is a pipe");
+        writeln!(stdin, "BEGIN; {sql}; SELECT 'begun';").expect("psql reads");
+        let stdout = BufReader::new(child.stdout.as_mut().expect("it is a pipe"));
+        assert!(stdout.lines().any(|line| line.expect("psql writes") == "begun"), "{sql} is refused");
+        Self(child)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("psql ends");
+    }
 }

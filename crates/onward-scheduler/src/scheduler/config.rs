@@ -8,9 +8,13 @@ use tokio::sync::Semaphore;
 /// notifications have missed. When runs are due is always the clock's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Upkeep {
-    /// The process's own. A manual clock then has only the deadlines of runs, and a test's 24 hours are one jump.
+    /// The machine's stopwatch. The lease is kept on a thread of its own, so that steps that block every thread of the
+    /// runtime do not cost the node its lease.
     #[default]
-    ByProcess,
+    ByMachine,
+    /// The runtime's: for tests, which may pause it. A manual clock then has only the deadlines of runs, and a test's 24
+    /// hours are one jump.
+    ByRuntime,
     /// The clock's: for a simulation whose whole time is that of one clock.
     ByClock,
 }

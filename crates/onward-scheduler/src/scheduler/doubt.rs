@@ -37,9 +37,26 @@ impl Scheduler {
         }
     }
 
+    /// Looks with each heartbeat, until the node has left. Not in it: no lease is late for this.
+    pub(super) async fn looks_for_unknown(self: Arc<Self>) {
+        let mut beat = self.beat.subscribe();
+        let look = async {
+            while beat.changed().await.is_ok() {
+                if let Err(error) = self.look_for_unknown().await {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "what this node holds was not seen");
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.left.cancelled() => {}
+            () = look => {}
+        }
+    }
+
     /// Looks, where there is doubt, what this node holds. What nobody here knows of twice, a lease apart (longer than any
     /// call takes), is given back.
-    pub(super) async fn look_for_unknown(self: &Arc<Self>) -> Result<(), StoreError> {
+    async fn look_for_unknown(self: &Arc<Self>) -> Result<(), StoreError> {
         let Some(node) = self.node() else { return Ok(()) };
         let now = self.upkeep_now();
         {

@@ -12,7 +12,8 @@ const REST_MIN: Duration = Duration::from_millis(10);
 const REST_MAX: Duration = Duration::from_secs(1);
 
 impl Scheduler {
-    /// Renews the node's lease until the node has left, so also while the app drains.
+    /// Renews the node's lease until the node has left, so also while the app drains. It waits for nothing that needs the
+    /// app's runtime.
     pub(super) async fn heartbeat(self: Arc<Self>) {
         tokio::select! {
             biased;
@@ -36,12 +37,7 @@ impl Scheduler {
                     if self.is_shared {
                         // Why: nodes may have been found that are gone, and hints from others may have been lost.
                         self.due.notify_one();
-                        if let Err(error) = self.look_for_unknown().await {
-                            tracing::debug!(
-                                error = &error as &dyn std::error::Error,
-                                "what this node holds was not seen"
-                            );
-                        }
+                        self.beat.send_replace(());
                     }
                     every
                 }

@@ -180,7 +180,7 @@ async fn lateness_is_measured_from_when_a_run_was_due() {
 /// A manual clock has the deadlines of runs and no others, so a day is one jump; or all of them, if that is asked.
 #[tokio::test]
 async fn a_manual_clock_moves_runs_and_the_upkeep_too_if_asked() {
-    for (upkeep, heartbeats) in [(Upkeep::ByProcess, 0..=0), (Upkeep::ByClock, 179..=181)] {
+    for (upkeep, heartbeats) in [(Upkeep::ByRuntime, 0..=0), (Upkeep::ByClock, 179..=181)] {
         let node = Node::new(Config::default()).await;
         let run_id = node.sleeping(1, secs(0)).await;
         let clock = ManualClock::starting_at(node.clock.now());

@@ -79,3 +79,17 @@ async fn runs_that_a_lost_node_was_given_are_not_resumed() {
     node.scheduler.leave().await.unwrap();
     assert_eq!(told.cancels(), 1, "what is under way as a node leaves stops before its runs are others'");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_checkpoints_cannot_be_written_is_not_ready_though_its_lease_is_good() {
+    let node = Node::shared(Config { lease: secs(10), heartbeat_max: millis(500), ..quiet() }).await;
+    node.start();
+    pass(secs(60)).await;
+    assert!(node.scheduler.is_ready());
+    node.store.checkpoints_fail.store(true, Ordering::SeqCst);
+    pass(secs(1)).await;
+    assert!(!node.scheduler.is_ready() && node.scheduler.holds_lease(node.scheduler.node().unwrap()));
+    node.store.checkpoints_fail.store(false, Ordering::SeqCst);
+    pass(secs(1)).await;
+    assert!(node.scheduler.is_ready());
+}

@@ -1,11 +1,19 @@
 //! A node keeps its lease, and starts anew where it has lost it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+};
 
-use onward_core::store::Woken;
-use onward_scheduler::{Attached, Config};
+use onward_core::{
+    BoxFuture, EndpointId,
+    store::{Endpoints, Lease, Woken},
+};
+use onward_scheduler::{Attached, Config, Hub, Resume, Scheduler, SystemClock, TaskSet};
 
-use crate::support::{Node, Told, millis, pass, quiet, run, secs};
+use tokio::time::Instant;
+
+use crate::support::{Node, ScriptedStore, Told, millis, pass, quiet, run, secs};
 
 fn beats_ms(node: &Node) -> Vec<u128> {
     let start = node.clock.at(millis(0));
@@ -95,4 +103,41 @@ async fn a_node_that_lost_its_lease_is_none_until_the_store_takes_it_back() {
     node.scheduler.woken(&[Woken { run_id, node: None }]);
     pass(millis(1)).await;
     assert_eq!(node.resumer.runs(), [run_id]);
+}
+
+/// Resumes nothing.
+struct Nobody;
+
+impl Resume for Nobody {
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::Only(Vec::new())
+    }
+
+    fn resume(&self, _: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
+        unreachable!("it has no endpoints")
+    }
+}
+
+#[test]
+fn a_lease_is_kept_while_every_thread_of_the_runtime_is_blocked_and_nothing_outlives_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = ScriptedStore::default();
+    store.is_shared.store(true, Ordering::SeqCst);
+    let scheduler = runtime.block_on(async {
+        let config = Config { lease: secs(1), heartbeat_max: millis(20), ..Config::default() };
+        let (port, clock) = (Arc::new(store.clone()), Arc::new(SystemClock::default()));
+        let scheduler = Scheduler::new(port, clock, Arc::new(Hub::default()), TaskSet::new(), config);
+        let node = scheduler.join().await.unwrap();
+        scheduler.start(Arc::new(Nobody));
+        let began = Instant::now();
+        // On the only thread of the runtime. Until more time has passed than the lease lasts.
+        while began.elapsed() < secs(2) || store.heartbeats.lock().len() < 10 {
+            assert!(began.elapsed() < secs(60), "the lease is not renewed while the thread is blocked");
+            thread::sleep(millis(1));
+        }
+        assert!(scheduler.holds_lease(node));
+        Arc::downgrade(&scheduler)
+    });
+    drop(runtime);
+    assert!(scheduler.upgrade().is_none(), "the thread that renews it is gone");
 }

@@ -20,7 +20,7 @@ use onward_core::{
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
-use onward_scheduler::{Attached, Config, Hub, Hung, Resume, Scheduler, TaskSet};
+use onward_scheduler::{Attached, Config, Hub, Hung, Resume, Scheduler, TaskSet, Upkeep};
 use onward_testing::MemoryStore;
 use parking_lot::Mutex;
 use tokio::{
@@ -77,6 +77,8 @@ pub(crate) struct Script {
     /// The node is given up, until the next one joins.
     pub(crate) gives_up: AtomicBool,
     pub(crate) joins_fail: AtomicBool,
+    /// No checkpoint can be written, it says.
+    pub(crate) checkpoints_fail: AtomicBool,
     /// Heartbeats never answer.
     pub(crate) heartbeats_hang: AtomicBool,
     /// Other processes may write to it.
@@ -173,6 +175,13 @@ impl Store for ScriptedStore {
 
     fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
         self.answer(|memory| memory.uncount_crashes(node))
+    }
+
+    fn can_checkpoint(&self, node: NodeId, within: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        if self.checkpoints_fail.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Unavailable("scripted".into())) });
+        }
+        self.answer(|memory| memory.can_checkpoint(node, within))
     }
 
     fn checkpoint(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
@@ -407,7 +416,10 @@ impl Node {
         Self::on(store, config).await
     }
 
-    async fn on(store: ScriptedStore, config: Config) -> Self {
+    async fn on(store: ScriptedStore, mut config: Config) -> Self {
+        if config.upkeep == Upkeep::ByMachine {
+            config.upkeep = Upkeep::ByRuntime; // whose time is paused
+        }
         config.check().unwrap();
         let clock = PausedClock { began: Instant::now(), start: Timestamp::EPOCH.after(secs(1_000_000)) };
         let resumer = Resumer {

@@ -58,6 +58,10 @@ impl Store for Slow {
         self.inner.uncount_crashes(node)
     }
 
+    fn can_checkpoint(&self, node: NodeId, within: Duration) -> Answer<()> {
+        self.inner.can_checkpoint(node, within)
+    }
+
     fn checkpoint(&self, checkpoint: Checkpoint) -> Answer<Checkpointed> {
         self.late(self.inner.checkpoint(checkpoint))
     }

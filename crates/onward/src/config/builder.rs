@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use onward_core::{Clock, IntoDuration, Store};
 use onward_protocol::token::TokenKey;
-use onward_scheduler::{Config as SchedulerConfig, ParkingLimits};
+use onward_scheduler::{Config as SchedulerConfig, ParkingLimits, Upkeep};
 
 use crate::{Error, Onward, Options, onward::Opened, seal::EncryptionKey};
 
@@ -128,7 +128,11 @@ impl Builder {
 
     /// Where time comes from; tests give a manual clock. Default: the machine's; on PostgreSQL, where nodes share
     /// runs, the database's.
+    ///
+    /// With a clock that was given, the node's lease is kept by the runtime's time, which a test may pause, and on the
+    /// runtime's threads; else by the machine's, on a thread of its own.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.scheduler.upkeep = Upkeep::ByRuntime;
         self.clock = Some(clock);
         self
     }

@@ -124,6 +124,10 @@ impl Store for SealedStore {
         self.inner.uncount_crashes(node)
     }
 
+    fn can_checkpoint(&self, node: NodeId, within: Duration) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.inner.can_checkpoint(node, within)
+    }
+
     fn checkpoint(&self, mut checkpoint: Checkpoint) -> BoxFuture<'static, Result<Checkpointed, StoreError>> {
         self.sealer.seal_checkpoint(&mut checkpoint);
         self.inner.checkpoint(checkpoint)
