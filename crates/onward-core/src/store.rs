@@ -267,6 +267,8 @@ pub struct RunPage {
 pub enum Control {
     /// End it with this outcome, unless it has ended. Its lease is void from then on.
     Cancel(Outcome),
+    /// End it with this outcome where nobody executes it and its timeout has passed; else [`StoreError::WrongStatus`].
+    TimeOut(Outcome),
     /// Make a failed run due again from the step that failed it (see [`reset_entries`](crate::journal::reset_entries)).
     /// Its crashes are forgotten.
     /// Where a run that it invoked has ended meanwhile, it gets that outcome.
@@ -278,6 +280,31 @@ pub enum Control {
     },
     /// Remove an ended run with all that belongs to it.
     Delete,
+}
+
+/// Which runs a node asks for that it cannot execute itself.
+#[derive(Clone, Debug)]
+pub struct UnservedQuery {
+    /// The endpoints that the node can execute: it asks for the runs of all others.
+    pub endpoints: Endpoints,
+    /// The present: runs that are due by then.
+    pub now: Timestamp,
+    /// Where the last page ended.
+    pub after: Option<UnservedPlace>,
+    /// The most runs to look at.
+    pub limit: usize,
+}
+
+/// A run's place among those that are due: its lane in the store, when it is due, and its id.
+pub type UnservedPlace = (i64, Timestamp, RunId);
+
+/// A page of runs that are due and that a node cannot execute itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unserved {
+    /// Those of them whose timeout has passed.
+    pub timed_out: Vec<RunId>,
+    /// Where this page ends; `None` where it was the last one.
+    pub next: Option<UnservedPlace>,
 }
 
 /// What a sweep removed, and whether it left something that is past its retention, too.
@@ -385,6 +412,10 @@ pub trait Store: Send + Sync + fmt::Debug {
         control: Control,
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>>;
+
+    /// Looks through runs that are due and wait for a node that can execute them, for those whose timeout has passed. Who
+    /// can execute a run ends it when it claims it; where there is nobody, it is to be ended with [`Control::TimeOut`].
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>>;
 
     /// Removes at most `limit` ended runs past their retention and at most `limit` events received before
     /// `events_before`. It may do less, so that it holds nobody up: a run with a large journal is gone at once for

@@ -1,6 +1,7 @@
 //! What is read: one run with its journal, or a page of many. Each is one statement, so one moment.
 
 mod page;
+mod unserved;
 
 use deadpool::managed::Pool;
 use onward_core::{

@@ -19,7 +19,7 @@ use onward_core::{
     run::RunRecord,
     store::{
         Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept,
-        Watched, Woken,
+        Unserved, UnservedQuery, Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -522,6 +522,11 @@ impl Store for PostgresStore {
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
         self.submit(async move |inner| inner.control(run_id, &control, now).await)
+    }
+
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.unserved(&query).await })
     }
 
     fn sweep(

@@ -9,6 +9,7 @@ mod keeper;
 mod readiness;
 mod release;
 mod stats;
+mod unserved;
 mod upkeep;
 mod watchdog;
 
@@ -26,7 +27,8 @@ use std::{
 };
 
 use onward_core::{
-    BoxFuture, Clock, EndpointId, NodeId, Store, StoreError, Timestamp,
+    BoxFuture, Clock, EndpointId, NodeId, RunId, Store, StoreError, Timestamp,
+    run::Outcome,
     store::{Endpoints, Lease, Woken},
 };
 use parking_lot::Mutex;
@@ -47,6 +49,9 @@ pub trait Resume: Send + Sync + 'static {
     /// Goes on with a run under a lease. The future ends when the run no longer needs its slot: it has ended, is
     /// suspended, or is parked.
     fn resume(&self, lease: Lease, endpoint: EndpointId) -> BoxFuture<'static, ()>;
+
+    /// The outcome of a run whose timeout has passed while no node could go on with it.
+    fn timed_out(&self, run_id: RunId) -> Outcome;
 }
 
 /// Moves the runs of a store that this process can execute.
@@ -249,7 +254,8 @@ impl Scheduler {
         if self.started.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.tasks.spawn("claims", self.loops.track_future(Arc::clone(self).claims(resume)));
+        self.tasks.spawn("claims", self.loops.track_future(Arc::clone(self).claims(Arc::clone(&resume))));
+        self.tasks.spawn("unserved", self.loops.track_future(Arc::clone(self).end_unserved(resume)));
         self.tasks.spawn("sweep", self.loops.track_future(Arc::clone(self).sweep()));
         self.keep_lease();
         self.tasks.spawn_beside("watchdog", Arc::clone(self).watch_executions());

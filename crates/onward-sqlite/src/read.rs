@@ -1,6 +1,7 @@
 //! What is read: one run with its journal, or a page of many.
 
 mod page;
+mod unserved;
 
 use onward_core::{
     NodeId, Payload, RunId, Seq, StoreError, Timestamp,
@@ -12,7 +13,7 @@ use onward_core::{
 };
 use rusqlite::{Connection, OptionalExtension, types::Type};
 
-pub(crate) use self::page::runs;
+pub(crate) use self::{page::runs, unserved::unserved};
 use crate::{
     error::store_error,
     row::{self, RECORD_COLUMNS, Slot},

@@ -15,7 +15,10 @@ use onward_core::{
     BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
     event::Event,
     run::RunRecord,
-    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    store::{
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Unserved,
+        UnservedQuery, Woken,
+    },
     stream::{self, Frame},
     waiter::{Delivery, Signal},
 };
@@ -325,6 +328,10 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
         self.call(Care::Savepoint, move |engine| engine.control(run_id, &control, now))
+    }
+
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>> {
+        self.read(move |conn| read::unserved(conn, &query))
     }
 
     fn sweep(

@@ -31,6 +31,7 @@ pub mod registration;
 pub mod setting;
 pub mod signal;
 pub mod sweep;
+pub mod unserved;
 pub mod version;
 
 use onward_core::Store;
@@ -199,6 +200,10 @@ macro_rules! store_contract {
             setting {
                 the_first_proposal_is_kept,
                 a_setting_that_nobody_proposed_is_not_there,
+            }
+            unserved {
+                runs_that_timed_out_where_nobody_serves_them_are_found,
+                only_a_run_that_timed_out_and_is_not_executed_is_ended_for_it,
             }
             version {
                 a_run_keeps_its_version,

@@ -18,7 +18,7 @@ use onward_core::{
     run::RunRecord,
     store::{
         Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept,
-        Watched, Woken,
+        Unserved, UnservedQuery, Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -57,6 +57,8 @@ pub enum Call {
     SendSignal,
     /// [`Store::control`].
     Control,
+    /// [`Store::unserved`].
+    Unserved,
     /// [`Store::sweep`].
     Sweep,
     /// [`Store::setting`].
@@ -351,6 +353,10 @@ impl Store for FaultyStore {
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
         self.call(Call::Control, |store| store.control(run_id, control, now))
+    }
+
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>> {
+        self.call(Call::Unserved, |store| store.unserved(query))
     }
 
     fn sweep(

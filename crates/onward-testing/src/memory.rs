@@ -20,7 +20,7 @@ use onward_core::{
     run::RunRecord,
     store::{
         Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept,
-        Watched, Woken,
+        Unserved, UnservedQuery, Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -235,6 +235,10 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
         self.call(|state| state.control(run_id, control, now))
+    }
+
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>> {
+        self.call(|state| Ok(state.unserved(query)))
     }
 
     fn sweep(

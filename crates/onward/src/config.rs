@@ -423,8 +423,8 @@ impl Options {
     /// give. Then keep the old version served until its runs have ended (`runs().list(…)` shows them): by the nodes
     /// that have it, or beside the new one, as in the example of [`version`](Options::version).
     ///
-    /// A pinned run whose version no node serves **waits until one does**: its sleeps, events and even its timeout
-    /// come to nothing meanwhile. It can be cancelled.
+    /// A pinned run whose version no node serves **waits until one does**: its sleeps and events come to nothing
+    /// meanwhile. Its [`timeout`](Options::timeout) ends it, at most a minute late, and it can be cancelled.
     ///
     /// A run that is invoked from a node that does not have its endpoint has no version, and is not pinned.
     pub fn pin_version(mut self) -> Self {

@@ -161,6 +161,11 @@ impl StepError {
         Self(Box::new(Inner { kind, message, retryable, retry_after: None, step: None, run_id: None }))
     }
 
+    /// The error of a run whose timeout has passed.
+    pub(crate) fn run_timed_out() -> Self {
+        Self::new(ErrorKind::Timeout, "the run took longer than its timeout", false)
+    }
+
     /// An error after which another attempt may succeed.
     pub fn retry(error: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::User, chain(&*error.into()), true)

@@ -10,6 +10,7 @@ use std::{
 
 use onward_core::{
     BoxFuture, Clock, EndpointId, Fence, Payload, RunId, Store, StoreError,
+    run::{Outcome, Status},
     store::{Endpoints, Lease},
 };
 use onward_host::bodies::Bodies;
@@ -18,11 +19,12 @@ use onward_scheduler::{Hub, Parking, Patience, Resume, Scheduler, SystemClock, T
 use parking_lot::Mutex;
 
 use crate::{
-    Builder, Error, Options,
+    Builder, Error, Options, StepError,
     context::Context,
     crashes::Suspects,
     endpoint::{Endpoint, Registered},
     error::Cause,
+    record,
     seal::{SealedStore, Sealer},
 };
 
@@ -454,5 +456,10 @@ impl Resume for Embedded {
 
     fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
         Box::pin(crate::resume::resume(Arc::clone(&self.0), lease))
+    }
+
+    fn timed_out(&self, run_id: RunId) -> Outcome {
+        let response = record::encode_response(&record::timed_out(run_id));
+        Outcome { status: Status::Failed, response, error: StepError::run_timed_out().to_outcome() }
     }
 }

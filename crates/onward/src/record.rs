@@ -181,6 +181,11 @@ pub(crate) fn cancelled(run_id: RunId) -> Response<Bytes> {
     Problem::new(Code::RunCancelled).instance(format!("/runs/{run_id}")).into_response()
 }
 
+/// What who waits for a run gets that took longer than its timeout.
+pub(crate) fn timed_out(run_id: RunId) -> Response<Bytes> {
+    Problem::new(Code::RunTimedOut).instance(format!("/runs/{run_id}")).into_response()
+}
+
 /// The response of an ended run. An operator who cancels a run without its app leaves none.
 pub(crate) fn response_of(run_id: RunId, outcome: &Outcome) -> Result<Response<Bytes>, InvalidRecord> {
     if outcome.status == Status::Cancelled && outcome.response.is_empty() {

@@ -105,8 +105,7 @@ where
             (Status::Failed, problem(context, Code::RunFailed), Some(error), vec![entry])
         }
         Ended::TimedOut => {
-            let error = StepError::new(ErrorKind::Timeout, "the run took longer than its timeout", false);
-            (Status::Failed, problem(context, Code::RunTimedOut), Some(error), Vec::new())
+            (Status::Failed, record::timed_out(context.run_id), Some(StepError::run_timed_out()), Vec::new())
         }
         Ended::Blocked(missing) => {
             let (entries, rest) = context.block(&missing);

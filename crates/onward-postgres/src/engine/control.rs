@@ -37,12 +37,13 @@ impl Inner {
                 let tx = &*tx;
                 match control {
                     Control::Cancel(outcome) => cancel(tx, run_id, outcome, now).await,
+                    Control::TimeOut(outcome) => time_out(tx, run_id, outcome, now).await,
                     Control::Retry { step, timeout_at } => retry(tx, run_id, *step, *timeout_at, now).await,
                     Control::Delete => delete(tx, run_id).await.map(|()| Vec::new()),
                 }
             })
             .await?;
-        if matches!(control, Control::Cancel(_)) {
+        if matches!(control, Control::Cancel(_) | Control::TimeOut(_)) {
             self.known.forget(run_id);
             // Why to all: whoever executes it is to stop.
             self.news.tell(News::Ended(run_id));
@@ -89,14 +90,38 @@ async fn cancel(tx: &Tx, run_id: RunId, outcome: &Outcome, now: Timestamp) -> Do
                 },
             }
         };
-        let made = tx.one("SELECT retention FROM onward_runs WHERE run_id = $1", &[&run]).await?;
-        let retention = made.ok_or(StoreError::RunNotFound)?.try_get(0)?;
-        let encoded = Payload::from(record::encode_outcome(outcome));
-        let fence = Fence(fence.cast_unsigned()).next();
-        end(tx, run_id, &End { outcome, encoded: &encoded, fence, retention }, now, &mut woken).await?;
+        end_suspended(tx, run_id, outcome, fence, now, &mut woken).await?;
         return Ok(woken);
     }
     Err(unavailable("the run changed hands again and again").into())
+}
+
+/// Ends a run that is in no lane and under no lease any more.
+async fn end_suspended(
+    tx: &Tx,
+    run_id: RunId,
+    outcome: &Outcome,
+    fence: i64,
+    now: Timestamp,
+    woken: &mut Vec<Woken>,
+) -> Done<()> {
+    let made = tx.one("SELECT retention FROM onward_runs WHERE run_id = $1", &[&row::uuid(run_id)]).await?;
+    let retention = made.ok_or(StoreError::RunNotFound)?.try_get(0)?;
+    let encoded = Payload::from(record::encode_outcome(outcome));
+    let fence = Fence(fence.cast_unsigned()).next();
+    end(tx, run_id, &End { outcome, encoded: &encoded, fence, retention }, now, woken).await
+}
+
+async fn time_out(tx: &Tx, run_id: RunId, outcome: &Outcome, now: Timestamp) -> Done<Vec<Woken>> {
+    let run = row::uuid(run_id);
+    let sql = "DELETE FROM onward_suspended s USING onward_runs r \
+               WHERE s.run_id = $1 AND r.run_id = s.run_id AND r.timeout_at <= $2 RETURNING s.fence";
+    let Some(suspended) = tx.one(sql, &[&run, &now.as_micros()]).await? else {
+        return Err(StoreError::WrongStatus(status(tx, run).await?).into());
+    };
+    let mut woken = Vec::new();
+    end_suspended(tx, run_id, outcome, suspended.try_get(0)?, now, &mut woken).await?;
+    Ok(woken)
 }
 
 async fn retry(

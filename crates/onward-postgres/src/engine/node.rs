@@ -260,7 +260,7 @@ impl Inner {
         Ok(Claims { leases, nudged, next_due_at })
     }
 
-    async fn all_lanes(&self) -> Result<Vec<i64>, StoreError> {
+    pub(crate) async fn all_lanes(&self) -> Result<Vec<i64>, StoreError> {
         let rows = self.read("SELECT id FROM onward_endpoints", &[]).await?;
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(row::damaged)
     }

@@ -11,6 +11,11 @@ use super::{Scheduler, backoff::Backoff};
 const REST_MIN: Duration = Duration::from_millis(10);
 const REST_MAX: Duration = Duration::from_secs(1);
 
+/// How long to rest after a batch that took so long.
+pub(super) fn rest(took: Duration) -> Duration {
+    took.clamp(REST_MIN, REST_MAX)
+}
+
 impl Scheduler {
     /// Renews the node's lease until the node has left, so also while the app drains. It waits for nothing that needs the
     /// app's runtime.
@@ -114,7 +119,7 @@ impl Scheduler {
             pause = match self.sweep_batch().await {
                 Ok(more) => {
                     backoff.reset();
-                    if more { began.elapsed().clamp(REST_MIN, REST_MAX) } else { self.config.sweep_every }
+                    if more { rest(began.elapsed()) } else { self.config.sweep_every }
                 }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "retention could not be applied");

@@ -144,7 +144,7 @@ async fn a_resumption_that_panics_gives_its_run_back_and_harms_no_other() {
     pass(secs(20)).await;
     assert_eq!(node.resumed_at_ms(), [(run_id, 0), (other, 1000), (run_id, 5000)]);
     assert_eq!(node.status(run_id).await, Status::Completed);
-    assert!(node.tasks.len() == 2, "the claim loop and the sweep");
+    assert!(node.tasks.len() == 3, "the loops that claim, sweep and look for timeouts");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@ use std::{
 };
 
 use onward_core::{
-    BoxFuture, EndpointId,
+    BoxFuture, EndpointId, RunId,
+    run::Outcome,
     store::{Endpoints, Lease, Woken},
 };
 use onward_scheduler::{Attached, Config, Hub, Resume, Scheduler, SystemClock, TaskSet};
@@ -114,6 +115,10 @@ impl Resume for Nobody {
     }
 
     fn resume(&self, _: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
+        unreachable!("it has no endpoints")
+    }
+
+    fn timed_out(&self, _: RunId) -> Outcome {
         unreachable!("it has no endpoints")
     }
 }

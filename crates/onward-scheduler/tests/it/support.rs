@@ -15,7 +15,7 @@ use onward_core::{
     run::{NewRun, Outcome, RunRecord, Status},
     store::{
         Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Endpoints, Lease, Loaded, News, RunFilter, RunPage,
-        Swept, Then, Watched, Woken,
+        Swept, Then, Unserved, UnservedQuery, Watched, Woken,
     },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
@@ -243,6 +243,10 @@ impl Store for ScriptedStore {
         self.answer(|memory| memory.control(run_id, control, now))
     }
 
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>> {
+        self.answer(|memory| memory.unserved(query))
+    }
+
     fn sweep(
         &self,
         now: Timestamp,
@@ -332,6 +336,10 @@ impl Resumer {
 impl Resume for Resumer {
     fn endpoints(&self) -> Endpoints {
         Endpoints::Only(vec![endpoint("ours").into()])
+    }
+
+    fn timed_out(&self, _: RunId) -> Outcome {
+        Outcome { status: Status::Failed, response: Payload::default(), error: Payload::default() }
     }
 
     fn resume(&self, lease: Lease, endpoint_id: EndpointId) -> BoxFuture<'static, ()> {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use onward_core::{
     BoxFuture, EndpointId, RunId, StoreError,
+    run::{Outcome, Status},
     store::{Endpoints, Lease},
     stream::{FrameKind, Place, Tail},
 };
@@ -88,6 +89,10 @@ impl Resume for Remote {
         Endpoints::All
     }
 
+    fn timed_out(&self, _: RunId) -> Outcome {
+        ended(Status::Failed, crate::plan::error("Error", "the run took longer than its timeout"))
+    }
+
     fn resume(&self, lease: Lease, _: EndpointId) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
@@ -128,7 +133,7 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
     let Ok(origin) = Origin::decode(&loaded.record.request) else {
         tracing::error!(%run_id, "a run's record cannot be read: it is ended");
         let error = crate::plan::error("Error", "the run's record cannot be read");
-        let outcome = ended(onward_core::run::Status::Failed, error);
+        let outcome = ended(Status::Failed, error);
         shared.end(lease, outcome).await?;
         return Ok(None);
     };

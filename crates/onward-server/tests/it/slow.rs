@@ -6,7 +6,10 @@ use onward_core::{
     BoxFuture, NodeId, Payload, RunId, Store, StoreError, Timestamp,
     event::Event,
     run::RunRecord,
-    store::{Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Woken},
+    store::{
+        Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Loaded, RunFilter, RunPage, Swept, Unserved,
+        UnservedQuery, Woken,
+    },
     stream::{Frame, Place},
     waiter::{Delivery, Signal},
 };
@@ -104,6 +107,10 @@ impl Store for Slow {
 
     fn control(&self, run_id: RunId, control: Control, now: Timestamp) -> Answer<Vec<Woken>> {
         self.late(self.inner.control(run_id, control, now))
+    }
+
+    fn unserved(&self, query: UnservedQuery) -> Answer<Unserved> {
+        self.inner.unserved(query)
     }
 
     fn sweep(&self, now: Timestamp, events_before: Timestamp, limit: usize) -> Answer<Swept> {

@@ -24,7 +24,12 @@ impl Engine<'_> {
         let key = self.key_of(run_id)?.ok_or(StoreError::RunNotFound)?;
         let run = self.stored(key)?.ok_or(StoreError::RunNotFound)?;
         match control {
-            Control::Cancel(outcome) => self.cancel(&run, outcome, now),
+            Control::TimeOut(_)
+                if run.status != Status::Suspended || run.timeout_at.is_none_or(|at| at > now.as_micros()) =>
+            {
+                Err(StoreError::WrongStatus(run.status).into())
+            }
+            Control::Cancel(outcome) | Control::TimeOut(outcome) => self.cancel(&run, outcome, now),
             Control::Retry { step, timeout_at } => self.retry(&run, *step, *timeout_at, now),
             Control::Delete if run.status.is_final() => {
                 self.delete_now(key, run.key_digest)?;

@@ -4,7 +4,7 @@ use onward_core::{
     RunId, StepKey, StoreError, Timestamp,
     journal::{invoked, reset_entries},
     run::{Outcome, Status},
-    store::{Control, Swept, Woken},
+    store::{Control, Swept, Unserved, UnservedPlace, UnservedQuery, Woken},
     waiter::Fact,
 };
 
@@ -27,8 +27,36 @@ impl State {
                 self.remove(run_id);
                 Ok(Vec::new())
             }
-            Control::Cancel(_) | Control::Retry { .. } | Control::Delete => Err(StoreError::WrongStatus(status)),
+            Control::TimeOut(outcome) if status == Status::Suspended && self.has_timed_out(run_id, now) => {
+                Ok(self.cancel(run_id, outcome, now))
+            }
+            Control::Cancel(_) | Control::TimeOut(_) | Control::Retry { .. } | Control::Delete => {
+                Err(StoreError::WrongStatus(status))
+            }
         }
+    }
+
+    fn has_timed_out(&self, run_id: RunId, now: Timestamp) -> bool {
+        self.runs.get(&run_id).and_then(|run| run.record.timeout_at).is_some_and(|at| at <= now)
+    }
+
+    /// In one lane, by their id.
+    pub(super) fn unserved(&self, query: UnservedQuery) -> Unserved {
+        let UnservedQuery { endpoints, now, after, limit } = query;
+        let mut found: Vec<UnservedPlace> = self
+            .runs
+            .values()
+            .map(|run| &run.record)
+            .filter(|run| run.status == Status::Suspended && run.due_at <= now)
+            .filter(|run| !endpoints.contains(&run.endpoint, run.version.as_ref(), run.pinned))
+            .map(|run| (0, run.due_at, run.run_id))
+            .filter(|place| after.is_none_or(|after| *place > after))
+            .collect();
+        found.sort_unstable();
+        found.truncate(limit);
+        let next = if found.len() < limit { None } else { found.last().copied() };
+        let timed_out = found.into_iter().map(|(.., run_id)| run_id).filter(|run_id| self.has_timed_out(*run_id, now));
+        Unserved { timed_out: timed_out.collect(), next }
     }
 
     fn cancel(&mut self, run_id: RunId, outcome: Outcome, now: Timestamp) -> Vec<Woken> {

@@ -9,7 +9,7 @@ use onward_core::{
     run::{NewRun, Outcome, RunRecord},
     store::{
         Checkpoint, Checkpointed, ClaimRequest, Claims, Control, Lease, Loaded, News, RunFilter, RunPage, Swept, Then,
-        Watched, Woken,
+        Unserved, UnservedQuery, Watched, Woken,
     },
     stream::{Frame, FrameKind, Place},
     waiter::{Delivery, Fact, Signal},
@@ -199,10 +199,14 @@ impl Store for SealedStore {
         mut control: Control,
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
-        if let Control::Cancel(outcome) = &mut control {
+        if let Control::Cancel(outcome) | Control::TimeOut(outcome) = &mut control {
             self.sealer.seal_outcome(run_id, outcome);
         }
         self.inner.control(run_id, control, now)
+    }
+
+    fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>> {
+        self.inner.unserved(query)
     }
 
     fn sweep(

@@ -98,6 +98,38 @@ async fn a_run_goes_on_with_its_own_version_where_that_is_served_and_else_with_t
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pinned_run_whose_version_nobody_serves_ends_with_its_timeout_and_tells_who_waits() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::new());
+    let handler = async |step: Step| nap(step, 1, "any").await;
+    let routes = |version: &'static str| {
+        move |onward: &Onward| {
+            let endpoint = |id| onward.endpoint().id(id).version(version).pin_version().timeout("3h");
+            let removed =
+                if version == "1" { endpoint("removed").route("/removed", get(handler)) } else { Router::new() };
+            endpoint("careful").route("/careful", get(handler)).merge(removed)
+        }
+    };
+    let deploy =
+        async |version| App::on(Arc::new(store.clone()), clock.clone(), Onward::builder(), routes(version)).await;
+    let app = deploy("1").await;
+    let runs = [app.get("/careful").await, app.get("/removed").await];
+    app.onward.shutdown().await.unwrap();
+
+    let app = deploy("2").await;
+    clock.advance(Duration::from_secs(3 * 3600 - 1));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(known(&app, &runs[0]).await.0, "suspended");
+    clock.advance(Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    for run in &runs {
+        let told = app.get(&location(run)).await;
+        assert_eq!((told.status(), known(&app, run).await.0), (StatusCode::GATEWAY_TIMEOUT, "failed"));
+        assert!(text(&told).contains("run-timed-out"), "{}", text(&told));
+    }
+    app.onward.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_run_of_before_there_were_versions_goes_on_with_the_newest() {
     let (store, clock) = (MemoryStore::new(), ManualClock::new());
