@@ -22,10 +22,11 @@ use onward_scheduler::{Attached, Hung};
 use tokio::sync::oneshot;
 
 use crate::{
-    Step, StepError,
-    context::{Context, Halt, stream::StreamState},
+    Step,
+    context::{Context, Halt, blocked::Missing, stream::StreamState},
     crashes::{self, Verdict},
-    error::{BoxError, ErrorKind},
+    endpoint::Carried,
+    error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
     record::{KeptRequest, RequestRecord},
@@ -188,9 +189,8 @@ async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecor
     }
     let handler = match handler(&context, record) {
         Some(Ok(handler)) => handler,
-        Some(Err(error)) => {
-            tracing::error!(run_id = %context.run_id, "{}", error.message());
-            let left = settled(Arc::clone(&context), Ended::Refused(error)).await;
+        Some(Err(missing)) => {
+            let left = settled(Arc::clone(&context), Ended::Blocked(missing)).await;
             return conclude(&context, left).await;
         }
         None => return context.detach(),
@@ -202,25 +202,24 @@ async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecor
 }
 
 /// Calls the handler of a run with the request that is kept; `None` where the app is gone.
-fn handler(context: &Arc<Context>, record: &RequestRecord) -> Option<Result<Handler, StepError>> {
+fn handler(context: &Arc<Context>, record: &RequestRecord) -> Option<Result<Handler, Missing>> {
     let call = context.endpoint.call()?;
     let mut request = record.to_request();
-    if !restore(context, record, request.extensions_mut()) {
-        let why = "what the endpoint carries cannot be read back as its type";
-        return Some(Err(StepError::new(ErrorKind::Invalid, why, false)));
+    if let Err(missing) = restore(context, record, request.extensions_mut()) {
+        return Some(Err(missing));
     }
     request.extensions_mut().insert(Step { context: Arc::clone(context) });
     let route = record.matched_path.clone().map(|path| (path, record.original_uri.clone()));
     Some(Ok(call.call(request, route)))
 }
 
-/// Puts back what the first request's extensions had. Whether all of it could be read.
-fn restore(context: &Context, record: &RequestRecord, extensions: &mut Extensions) -> bool {
+/// Puts back what the first request's extensions had, or returns the value that cannot be put back.
+fn restore(context: &Context, record: &RequestRecord, extensions: &mut Extensions) -> Result<(), Missing> {
     #[cfg(feature = "axum")]
     if let Some(peer) = record.peer {
         extensions.insert(axum::extract::ConnectInfo(peer));
     }
-    context.endpoint.carried.iter().all(|carried| carried.put(&record.carried, extensions))
+    Carried::put_all(&context.endpoint.carried, &record.carried, extensions)
 }
 
 /// The run could not be read: it stays leased to this node and is tried again when its node's runs are taken up.

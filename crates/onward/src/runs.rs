@@ -118,7 +118,7 @@ pub struct RunDetail {
 pub struct BlockedDetail {
     /// Since when.
     pub since: SystemTime,
-    /// The id of the step at which the handler cannot go on.
+    /// The id of the step at which the handler cannot go on; the name of a carried value that cannot be restored.
     pub step: String,
     /// What is wrong.
     pub why: String,

@@ -131,7 +131,7 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
-    if endpoint.options.check().is_err() {
+    if endpoint.options.check().is_err() || Carried::check(&endpoint.carried).is_err() {
         return Err(Code::EndpointMisconfigured);
     }
     let created_at = shared.clock.now();

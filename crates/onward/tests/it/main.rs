@@ -6,6 +6,7 @@ mod support;
 
 mod answers;
 mod blocked;
+mod carry;
 mod crash;
 mod crashed;
 mod events;
