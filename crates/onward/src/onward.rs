@@ -174,7 +174,9 @@ async fn open_sqlite(builder: &Builder, url: &str) -> Result<Option<Sqlite>, Err
 /// Joins an open store.
 pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened) -> Result<Onward, Error> {
     let encrypted = !builder.encryption.is_empty();
-    let sealer = encrypted.then(|| Sealer::try_new(builder.encryption).map(Arc::new)).transpose()?;
+    let sealer = encrypted
+        .then(|| Sealer::try_new(builder.encryption, builder.is_encryption_required).map(Arc::new))
+        .transpose()?;
     let store = match &sealer {
         Some(sealer) => Arc::new(SealedStore::new(store, Arc::clone(sealer))),
         None => store,
