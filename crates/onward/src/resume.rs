@@ -29,8 +29,9 @@ use crate::{
     error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
-    record::{KeptRequest, RequestRecord},
+    record::{InvalidRecord, KeptRequest, RequestRecord},
     supervise::{AnyResponse, Left, conclude, settle, supervise},
+    unreadable::give_back,
 };
 
 /// A handler that was called.
@@ -85,11 +86,12 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
     let mut loaded = match shared.store.load(lease.run_id).await {
         Ok(Some(loaded)) if loaded.record.status == Status::Running && loaded.record.fence == lease.fence => loaded,
         Ok(_) => return, // it was ended, or is another's
-        Err(error) => return give_back(&shared, lease, &error),
+        Err(error) => return give_back(&shared, lease, &error).await,
     };
     let Some(endpoint) = shared.endpoints.goes_on_with(&loaded.record) else {
-        let error = StoreError::Corrupt("the store gave out a run that no handler of this app goes on with".into());
-        return give_back(&shared, lease, &error);
+        // An endpoint of this id was there when the run was claimed.
+        tracing::warn!(run_id = %lease.run_id, endpoint = %loaded.record.endpoint, "no handler of this app goes on with the run");
+        return shared.release(lease);
     };
     let verdict = crashes::judge(loaded.crashes, endpoint.options.crashes_max, shared.clock.now());
     let place = match verdict {
@@ -107,13 +109,13 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
         }
     };
     let Ok((kept, request)) = KeptRequest::read(&loaded.record.request) else {
-        let error = StoreError::Corrupt("the stored request cannot be read".into());
-        return give_back(&shared, lease, &error);
+        return give_back(&shared, lease, &InvalidRecord.into()).await;
     };
     let streamed = match read_all(&shared, lease.run_id, loaded.streamed).await {
         Ok(tail) => StreamState::replay(tail, request.streams()),
-        Err(error) => return give_back(&shared, lease, &error),
+        Err(error) => return give_back(&shared, lease, &error).await,
     };
+    shared.unreadable.forget(lease.run_id);
     let context = Context::replay(Arc::clone(&shared), endpoint, lease, &mut loaded, loaded_at, kept, streamed);
     reading.hand_over(&context);
     drop(heard);
@@ -220,14 +222,6 @@ fn restore(context: &Context, record: &RequestRecord, extensions: &mut Extension
         extensions.insert(axum::extract::ConnectInfo(peer));
     }
     Carried::put_all(&context.endpoint.carried, &record.carried, extensions)
-}
-
-/// The run could not be read: it stays leased to this node and is tried again when its node's runs are taken up.
-fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreError) {
-    tracing::error!(run_id = %lease.run_id, error = error as &dyn std::error::Error, "a run could not be resumed");
-    if !matches!(error, StoreError::Corrupt(_)) {
-        shared.release(lease);
-    }
 }
 
 /// The run of a handler whose body's type is forgotten, in a box of its own: what the compiler must know of that

@@ -25,4 +25,5 @@ mod steps;
 mod streaming;
 mod streaming_faults;
 mod tasks;
+mod unreadable;
 mod versions;

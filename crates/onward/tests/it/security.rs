@@ -121,10 +121,7 @@ async fn an_app_that_requires_encryption_goes_on_with_nothing_that_is_not() {
 
 /// An error with its causes.
 fn with_causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[tokio::test]
