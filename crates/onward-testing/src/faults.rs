@@ -92,6 +92,8 @@ impl Call {
 pub enum Fault {
     /// It gets [`StoreError::Unavailable`] and nothing is written. The calls after it are served.
     Fail,
+    /// The call is written, but gets [`StoreError::Unavailable`], as when its answer is lost.
+    FailAfter,
     /// The call gets [`StoreError::Rejected`] and nothing is written, as with a value that the store never takes.
     Reject,
     /// The process dies before it is written: neither it nor any other call that still waits is answered, ever.
@@ -241,6 +243,14 @@ impl FaultyStore {
             Some(Fault::Fail) => {
                 let error = StoreError::Unavailable(format!("{call:?} was made to fail").into());
                 Box::pin(std::future::ready(Err(error)))
+            }
+            Some(Fault::FailAfter) => {
+                let answer = submit(&*self.inner);
+                let lost = async move {
+                    let _ = answer.await;
+                    Err(StoreError::Unavailable(format!("the answer of {call:?} was lost").into()))
+                };
+                Box::pin(UntilCrash { answer: Box::pin(lost), shared: Arc::clone(&self.shared) })
             }
             Some(Fault::Reject) => {
                 let error = StoreError::Rejected(format!("{call:?} is never written").into());
