@@ -103,7 +103,10 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("waiting", &self.0.queue.len()).finish_non_exhaustive()
+        f.debug_struct("PostgresStore")
+            .field("waiting", &self.0.queue.len())
+            .field("held", &self.0.known.len())
+            .finish_non_exhaustive()
     }
 }
 
