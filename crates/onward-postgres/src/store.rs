@@ -545,7 +545,11 @@ impl Store for PostgresStore {
     }
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.submit(async move |inner| inner.register(&name, &value).await)
+        self.submit(async move |inner| inner.register(&name, &value, None).await)
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.submit(async move |inner| inner.register(&name, &value, Some(node)).await)
     }
 
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {

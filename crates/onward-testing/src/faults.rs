@@ -63,6 +63,8 @@ pub enum Call {
     Setting,
     /// [`Store::register`].
     Register,
+    /// [`Store::announce`].
+    Announce,
     /// [`Store::unregister`].
     Unregister,
     /// [`Store::registrations`].
@@ -382,6 +384,10 @@ impl Store for FaultyStore {
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.call(Call::Register, |store| store.register(name, value))
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Call::Announce, |store| store.announce(node, name, value))
     }
 
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {

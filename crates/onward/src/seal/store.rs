@@ -242,6 +242,10 @@ impl Store for SealedStore {
         self.inner.register(name, value)
     }
 
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.inner.announce(node, name, value)
+    }
+
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.inner.unregister(name)
     }
