@@ -71,7 +71,7 @@ pub enum Change {
     LetGo,
     /// An execution of the handler could not go on with this journal. The run waits for another handler.
     Blocked {
-        /// The id of the step at which it could not, with its index.
+        /// The id of the step at which it could not, with its index; of a carried value its name.
         step: String,
         /// The reason.
         cause: BlockedBy,
@@ -85,6 +85,10 @@ pub enum BlockedBy {
     NotAsked,
     /// The step's output is not of the type that it asks for.
     Unreadable,
+    /// The run keeps a carried value of this name, and its endpoint carries none.
+    NotCarried,
+    /// The carried value of this name is not of the type that the endpoint carries.
+    CarriedUnreadable,
 }
 
 /// The entries to append so that a failed run can be retried from the step that failed it.

@@ -314,6 +314,8 @@ pub struct Swept {
     pub runs: usize,
     /// Events past theirs.
     pub events: usize,
+    /// Values that nodes [announced](Store::announce) which are gone.
+    pub announced: usize,
     /// Whether there is more to remove: what is left is worth another sweep soon.
     pub more: bool,
 }
@@ -417,8 +419,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// can execute a run ends it when it claims it; where there is nobody, it is to be ended with [`Control::TimeOut`].
     fn unserved(&self, query: UnservedQuery) -> BoxFuture<'static, Result<Unserved, StoreError>>;
 
-    /// Removes at most `limit` ended runs past their retention and at most `limit` events received before
-    /// `events_before`. It may do less, so that it holds nobody up: a run with a large journal is gone at once for
+    /// Removes at most `limit` ended runs past their retention, at most `limit` events received before `events_before`, and
+    /// at most `limit` values that nodes [announced](Self::announce) which are gone. It may do less, so that it holds
+    /// nobody up: a run with a large journal is gone at once for
     /// whoever looks, and its rows go little by little.
     fn sweep(
         &self,
@@ -438,6 +441,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Makes a value that of a name from now on, whatever it was; gives whether that changed something. It stays
     /// until [`unregister`](Self::unregister).
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+    /// Registers a value on behalf of a node: it stays until [`unregister`](Self::unregister), or until a
+    /// [`sweep`](Self::sweep) after the node is gone. A name belongs to whoever registered it last.
+    ///
+    /// [`StoreError::LeaseLost`] where the node is gone already.
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>>;
 
     /// Forgets a name and its value; gives whether there was one.
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>>;

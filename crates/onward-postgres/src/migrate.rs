@@ -11,10 +11,11 @@ use crate::{
 };
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_remains.sql"),
     include_str!("../migrations/0003_crashes.sql"),
+    include_str!("../migrations/0004_announced.sql"),
 ];
 
 /// What makes it quicker and not different, and what not every database knows: each is tried, once.

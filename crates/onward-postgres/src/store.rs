@@ -103,7 +103,10 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("waiting", &self.0.queue.len()).finish_non_exhaustive()
+        f.debug_struct("PostgresStore")
+            .field("waiting", &self.0.queue.len())
+            .field("held", &self.0.known.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -547,7 +550,11 @@ impl Store for PostgresStore {
     }
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.submit(async move |inner| inner.register(&name, &value).await)
+        self.submit(async move |inner| inner.register(&name, &value, None).await)
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.submit(async move |inner| inner.register(&name, &value, Some(node)).await)
     }
 
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {

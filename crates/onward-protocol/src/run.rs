@@ -33,6 +33,10 @@ pub struct RunInfo {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<i64>,
+    /// The cause for which its record cannot be read, where that is so: it goes on when the record can be read, and can be
+    /// cancelled or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 /// A page of runs, newest first.

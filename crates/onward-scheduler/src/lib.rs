@@ -11,6 +11,7 @@ mod patience;
 mod reader;
 mod scheduler;
 mod tasks;
+mod unreadable;
 
 pub use crate::{
     clock::SystemClock,
@@ -21,4 +22,5 @@ pub use crate::{
     reader::{Read, Reader},
     scheduler::{Config, InvalidConfig, Resume, Scheduler, Stats, Upkeep},
     tasks::TaskSet,
+    unreadable::{Found, Unreadable, head},
 };

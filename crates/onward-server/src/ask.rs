@@ -161,9 +161,15 @@ impl Reading<'_> {
             Ok(until) => until,
             Err(error) => return Ask::Refused { kind, error },
         };
-        let Some(function) = self.functions.get(function_id) else {
-            let message = format!("could not find function with ID: {function_id}");
-            return Ask::Refused { kind, error: error("Error", &message) };
+        let function = match self.functions.get(function_id) {
+            Ok(Some(function)) => function,
+            Ok(None) => {
+                let message = format!("could not find function with ID: {function_id}");
+                return Ask::Refused { kind, error: error("Error", &message) };
+            }
+            Err(unreadable) => {
+                return Ask::NotYet { kind, error: error("RegistrationUnreadable", &unreadable.to_string()) };
+            }
         };
         let run_id = RunId::new(self.now, rand::random());
         let origin = function.invoked(self.run_id, key, payload, self.now, self.origin.traceparent.clone());

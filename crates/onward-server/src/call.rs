@@ -161,7 +161,7 @@ async fn ask(live: &Arc<Live>, call: Call) -> Result<Answered, NoAnswer> {
         Target::Endpoint { request, .. } => reqwest::Url::parse(&url_of(request)).ok(),
         Target::Function { id, url, .. } => {
             // Why: an app may have moved since the run began.
-            let function = live.shared.functions.get(id);
+            let function = live.shared.functions.get(id).map_err(|unreadable| unreadable.to_string())?;
             url_of_function(live, call, function.as_ref().map_or(url, |function| function.url()))
         }
     };

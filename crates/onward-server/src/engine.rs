@@ -10,7 +10,7 @@ use onward_protocol::{
     sdk::signing::{InvalidSigningKey, Keys, SigningKey},
     token::{KeyRing, TokenKey},
 };
-use onward_scheduler::{Config, Hub, Parking, ParkingLimits, Patience, Scheduler, SystemClock, TaskSet};
+use onward_scheduler::{Config, Hub, Parking, ParkingLimits, Patience, Scheduler, SystemClock, TaskSet, Unreadable};
 use onward_sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -150,6 +150,7 @@ impl Engine {
             bodies: Bodies::new(limits.bodies_bytes),
             memory: Memory::new(limits.runs_bytes),
             live: Registry::default(),
+            unreadable: Unreadable::default(),
             functions,
             peers,
             names: Names::default(),

@@ -1,6 +1,8 @@
 //! Registered functions: what `step.invoke` reaches, and what events start.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod known;
+
+use std::sync::Arc;
 
 use onward_core::{
     EndpointId, Payload, RunId, StepKey, Store, StoreError, Timestamp,
@@ -17,6 +19,8 @@ use parking_lot::RwLock;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use self::known::Known;
+pub(crate) use self::known::RegistrationUnreadable;
 use crate::{
     record::{Origin, Target, endpoint_id},
     shared::Shared,
@@ -28,7 +32,7 @@ const KEPT: &str = "app:";
 /// The functions of all apps.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
-    by_id: RwLock<BTreeMap<String, Function>>,
+    known: RwLock<Known>,
     /// Held while functions are registered, so that memory and store have the same.
     registering: tokio::sync::Mutex<()>,
 }
@@ -43,7 +47,9 @@ pub(crate) struct Function {
 impl Functions {
     /// The functions that a store has.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        Ok(read(&store.registrations().await?))
+        let functions = Self::default();
+        functions.refresh(store).await?;
+        Ok(functions)
     }
 
     /// Registers an app's functions in place of those that it had. Whether that changed something.
@@ -51,7 +57,7 @@ impl Functions {
         let _registering = self.registering.lock().await;
         let value = serde_json::to_vec(registration).expect("strings and numbers always serialise");
         let modified = store.register(format!("{KEPT}{}", registration.app), value.into()).await?;
-        self.put(registration);
+        self.known.write().put(registration);
         Ok(modified)
     }
 
@@ -59,29 +65,25 @@ impl Functions {
     pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<Vec<(String, Payload)>, StoreError> {
         let _registering = self.registering.lock().await;
         let registrations = store.registrations().await?;
-        let known = read(&registrations);
-        *self.by_id.write() = std::mem::take(&mut *known.by_id.write());
+        let read = Known::read(&registrations);
+        let before = std::mem::replace(&mut *self.known.write(), read);
+        self.known.read().log_changes(&before);
         Ok(registrations)
     }
 
-    fn put(&self, registration: &Registration) {
-        let app: Arc<str> = registration.app.as_str().into();
-        let mut by_id = self.by_id.write();
-        by_id.retain(|_, function| function.app != app);
-        for registered in &registration.functions {
-            let function = Function { app: Arc::clone(&app), registered: Arc::new(registered.clone()) };
-            by_id.insert(registered.id.clone(), function);
-        }
+    /// The function of an id; an error where the registration of its app cannot be read.
+    pub(crate) fn get(&self, id: &str) -> Result<Option<Function>, RegistrationUnreadable> {
+        self.known.read().get(id)
     }
 
-    /// The function of an id.
-    pub(crate) fn get(&self, id: &str) -> Option<Function> {
-        self.by_id.read().get(id).cloned()
+    /// Refuses an event that may start a function of an app whose registration cannot be read.
+    pub(crate) fn check_event(&self, name: &str) -> Result<(), RegistrationUnreadable> {
+        self.known.read().check_event(name)
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.by_id.read().len()
+        self.known.read().by_id.len()
     }
 
     /// The functions that an event starts.
@@ -93,20 +95,8 @@ impl Functions {
                     && fits(name, trigger.expression.as_deref(), event)
             })
         };
-        self.by_id.read().values().filter(starts).cloned().collect()
+        self.known.read().by_id.values().filter(starts).cloned().collect()
     }
-}
-
-/// The functions among what is registered.
-fn read(registrations: &[(String, Payload)]) -> Functions {
-    let functions = Functions::default();
-    for (name, value) in registrations.iter().filter(|(name, _)| name.starts_with(KEPT)) {
-        match serde_json::from_slice::<Registration>(value.as_ref()) {
-            Ok(registration) => functions.put(&registration),
-            Err(error) => tracing::warn!(name, %error, "a registration cannot be read"),
-        }
-    }
-    functions
 }
 
 /// Whether a trigger is for events of a name: `shop/*` is for all that begin with `shop/`.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Error, Options,
-    api::run::{Filter, page_of, whole},
+    api::run::{Filter, known, page_of, whole},
     engine::{self, Opened},
     options::Mode,
 };
@@ -99,12 +99,20 @@ impl Operator {
         Ok(page_of(&self.store().runs(filter).await?))
     }
 
-    /// Shows a run with its steps: `{"data": {…}}`. The outputs of an app that uses the library are not told.
+    /// Shows a run with its steps: `{"data": {…}}`. The outputs of an app that uses the library are not told. A run whose
+    /// record cannot be read is shown with what is known, and the cause as `unreadable`.
     ///
     /// # Errors
     /// No such run; a store that does not answer.
     pub async fn show(&self, run_id: &str) -> Result<Value, Error> {
-        let loaded = self.load(run_id).await?;
+        let run_id = parse(run_id)?;
+        let store = self.store();
+        let loaded = match store.load(run_id).await {
+            Err(error @ StoreError::Corrupt(_)) => {
+                return Ok(json!({ "data": known(&*store, run_id, &error).await? }));
+            }
+            loaded => loaded?.ok_or(StoreError::RunNotFound)?,
+        };
         let mut data = whole(&loaded);
         if loaded.crashes.count > 0 {
             data["crashes"] = loaded.crashes.count.into();

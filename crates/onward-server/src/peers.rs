@@ -73,7 +73,7 @@ impl Peers {
     /// Tells the others where this engine is.
     async fn announce(&self, store: &dyn Store, node: NodeId) -> Result<(), StoreError> {
         let Some(own) = &self.own else { return Ok(()) };
-        store.register(format!("{KEPT}{own}"), node.0.to_string().into()).await.map(drop)
+        store.announce(node, format!("{KEPT}{own}"), node.0.to_string().into()).await.map(drop)
     }
 
     /// This engine is not here any more.

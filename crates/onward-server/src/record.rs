@@ -1,7 +1,7 @@
 //! What the engine keeps of a run beside its journal: what made it, and how it ended.
 
 use onward_core::{
-    EndpointId, Payload, Timestamp,
+    EndpointId, Payload, StoreError, Timestamp,
     run::{Outcome, Status},
 };
 use onward_protocol::{sdk::checkpoint::HttpRequestEvent, sse::Content};
@@ -53,6 +53,27 @@ pub(crate) enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the run's record cannot be read")]
 pub(crate) struct Unreadable;
+
+impl From<Unreadable> for StoreError {
+    fn from(error: Unreadable) -> Self {
+        Self::Corrupt(error.into())
+    }
+}
+
+/// An error with its causes, as a text.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        // Some errors repeat their cause.
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}
 
 impl Origin {
     /// A run of a target.

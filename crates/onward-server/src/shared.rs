@@ -13,7 +13,7 @@ use onward_protocol::{
     sdk::signing::Keys,
     token::{self, KeyRing},
 };
-use onward_scheduler::{Hub, Parking, Scheduler, TaskSet};
+use onward_scheduler::{Hub, Parking, Scheduler, TaskSet, Unreadable};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     /// The memory of runs under way.
     pub(crate) memory: Arc<Memory>,
     pub(crate) live: Registry,
+    /// The runs whose record could not be read.
+    pub(crate) unreadable: Unreadable,
     pub(crate) functions: Functions,
     pub(crate) peers: Peers,
     pub(crate) names: Names,

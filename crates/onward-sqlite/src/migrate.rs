@@ -6,11 +6,12 @@ use rusqlite::Connection;
 use crate::error::{corrupt, misconfigured, store_error};
 
 /// Each brings the schema from the version before to its own, which is its place, from 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_engine.sql"),
     include_str!("../migrations/0003_versions.sql"),
     include_str!("../migrations/0004_crashes.sql"),
+    include_str!("../migrations/0005_announced.sql"),
 ];
 
 /// "onwd": tells `file` and us whose database it is.

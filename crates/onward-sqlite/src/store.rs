@@ -352,7 +352,11 @@ impl Store for SqliteStore {
     }
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.call(Care::Savepoint, move |engine| engine.put_registration(&name, &value))
+        self.call(Care::Savepoint, move |engine| engine.put_registration(&name, &value, None))
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Care::Savepoint, move |engine| engine.put_registration(&name, &value, Some(node)))
     }
 
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {

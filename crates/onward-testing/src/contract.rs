@@ -220,6 +220,9 @@ macro_rules! store_contract {
                 what_is_registered_is_listed_by_name,
                 a_registration_is_replaced,
                 a_registration_that_is_taken_back_is_gone,
+                what_a_node_announced_goes_in_sweeps_after_the_node,
+                a_name_belongs_to_whoever_registered_it_last,
+                a_node_that_is_gone_announces_nothing,
                 registrations_and_settings_do_not_meet,
             }
         }

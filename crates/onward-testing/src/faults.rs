@@ -65,6 +65,8 @@ pub enum Call {
     Setting,
     /// [`Store::register`].
     Register,
+    /// [`Store::announce`].
+    Announce,
     /// [`Store::unregister`].
     Unregister,
     /// [`Store::registrations`].
@@ -94,6 +96,8 @@ impl Call {
 pub enum Fault {
     /// It gets [`StoreError::Unavailable`] and nothing is written. The calls after it are served.
     Fail,
+    /// The call is written, but gets [`StoreError::Unavailable`], as when its answer is lost.
+    FailAfter,
     /// The call gets [`StoreError::Rejected`] and nothing is written, as with a value that the store never takes.
     Reject,
     /// The process dies before it is written: neither it nor any other call that still waits is answered, ever.
@@ -244,6 +248,14 @@ impl FaultyStore {
                 let error = StoreError::Unavailable(format!("{call:?} was made to fail").into());
                 Box::pin(std::future::ready(Err(error)))
             }
+            Some(Fault::FailAfter) => {
+                let answer = submit(&*self.inner);
+                let lost = async move {
+                    let _ = answer.await;
+                    Err(StoreError::Unavailable(format!("the answer of {call:?} was lost").into()))
+                };
+                Box::pin(UntilCrash { answer: Box::pin(lost), shared: Arc::clone(&self.shared) })
+            }
             Some(Fault::Reject) => {
                 let error = StoreError::Rejected(format!("{call:?} is never written").into());
                 Box::pin(std::future::ready(Err(error)))
@@ -378,6 +390,10 @@ impl Store for FaultyStore {
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.call(Call::Register, |store| store.register(name, value))
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(Call::Announce, |store| store.announce(node, name, value))
     }
 
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {

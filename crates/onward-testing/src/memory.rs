@@ -28,7 +28,7 @@ use onward_core::{
 
 use self::{
     processes::{Listener, Processes, listen},
-    state::State,
+    state::{Registration, State},
 };
 
 /// A [`Store`] in memory: the plainest one that keeps the contract.
@@ -264,9 +264,13 @@ impl Store for MemoryStore {
     }
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.call(|state| {
-            let before = state.registrations.insert(name, value.clone());
-            Ok(before.is_none_or(|before| before != value))
+        self.call(|state| Ok(state.put_registration(name, Registration { value, node: None })))
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.call(move |state| {
+            state.check_node(node)?;
+            Ok(state.put_registration(name, Registration { value, node: Some(node) }))
         })
     }
 
@@ -275,7 +279,10 @@ impl Store for MemoryStore {
     }
 
     fn registrations(&self) -> BoxFuture<'static, Result<Vec<(String, Payload)>, StoreError>> {
-        self.call(|state| Ok(state.registrations.clone().into_iter().collect()))
+        self.call(|state| {
+            let registered = |(name, of): (&String, &Registration)| (name.clone(), of.value.clone());
+            Ok(state.registrations.iter().map(registered).collect())
+        })
     }
 
     fn is_shared(&self) -> bool {

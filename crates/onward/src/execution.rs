@@ -197,7 +197,8 @@ where
                 self.context.fetched(begun);
                 self.context.take_deliveries(deliveries)
             }
-            Err(error) if self.context.is_overdue(now) => {
+            // What cannot be read would not be read another time: the run is given back, and rests.
+            Err(error) if self.context.is_overdue(now) || matches!(error, StoreError::Corrupt(_)) => {
                 self.context.halt(Halt::Store(error));
                 false
             }

@@ -63,6 +63,7 @@ mod serve;
 mod shared_endpoints;
 mod step;
 mod supervise;
+mod unreadable;
 mod wait;
 
 pub use onward_core::{IntoDuration, InvalidDuration, RetryPolicy, RunId};

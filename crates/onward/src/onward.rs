@@ -15,7 +15,7 @@ use onward_core::{
 };
 use onward_host::bodies::Bodies;
 use onward_protocol::token::{KeyRing, TokenKey};
-use onward_scheduler::{Hub, Parking, Patience, Resume, Scheduler, SystemClock, TaskSet};
+use onward_scheduler::{Hub, Parking, Patience, Resume, Scheduler, SystemClock, TaskSet, Unreadable};
 use parking_lot::Mutex;
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     /// How many runs failed because their process ended again and again.
     pub(crate) crashed: AtomicU64,
     pub(crate) suspects: Suspects,
+    /// The runs whose record could not be read.
+    pub(crate) unreadable: Unreadable,
     /// Reads the bodies of requests.
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) keys: KeyRing,
@@ -176,7 +178,9 @@ async fn open_sqlite(builder: &Builder, url: &str) -> Result<Option<Sqlite>, Err
 /// Joins an open store.
 pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened) -> Result<Onward, Error> {
     let encrypted = !builder.encryption.is_empty();
-    let sealer = encrypted.then(|| Sealer::try_new(builder.encryption).map(Arc::new)).transpose()?;
+    let sealer = encrypted
+        .then(|| Sealer::try_new(builder.encryption, builder.is_encryption_required).map(Arc::new))
+        .transpose()?;
     let store = match &sealer {
         Some(sealer) => Arc::new(SealedStore::new(store, Arc::clone(sealer))),
         None => store,
@@ -203,6 +207,7 @@ pub(crate) async fn join(builder: Builder, store: Arc<dyn Store>, opened: Opened
         blocked: AtomicU64::new(0),
         crashed: AtomicU64::new(0),
         suspects: Suspects::new(),
+        unreadable: Unreadable::default(),
         bodies: Bodies::new(builder.bodies_bytes_max),
         keys,
         config: AppConfig {
@@ -395,6 +400,7 @@ impl Onward {
             hung: self.0.scheduler.stats().hung,
             blocked: self.0.blocked.load(Ordering::Relaxed),
             crashed: self.0.crashed.load(Ordering::Relaxed),
+            unreadable: self.0.unreadable.total(),
         }
     }
 
@@ -444,6 +450,9 @@ pub struct Load {
     /// Runs since the app was opened that failed because their process ended again and again: see
     /// [`Options::crashes_max`](crate::Options::crashes_max).
     pub crashed: u64,
+    /// Runs since the app was opened whose record could not be read: damaged, of a newer release, or encrypted with a key
+    /// that was not given. See [`RunSummary::unreadable`](crate::RunSummary::unreadable).
+    pub unreadable: u64,
 }
 
 /// Resumes runs by calling their handlers in this process.

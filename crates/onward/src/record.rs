@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header::ACCEPT};
 use onward_core::{
-    Payload, RunId,
+    Payload, RunId, StoreError,
     run::{Outcome, Status},
 };
 use onward_protocol::{
@@ -21,6 +21,12 @@ const VERSION: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored request or response cannot be read")]
 pub(crate) struct InvalidRecord;
+
+impl From<InvalidRecord> for StoreError {
+    fn from(error: InvalidRecord) -> Self {
+        Self::Corrupt(error.into())
+    }
+}
 
 /// A request as it is kept with its run: its head encoded, so that it holds on to no buffer of its connection.
 pub(crate) struct KeptRequest {

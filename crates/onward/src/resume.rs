@@ -22,14 +22,16 @@ use onward_scheduler::{Attached, Hung};
 use tokio::sync::oneshot;
 
 use crate::{
-    Step, StepError,
-    context::{Context, Halt, stream::StreamState},
+    Step,
+    context::{Context, Halt, blocked::Missing, stream::StreamState},
     crashes::{self, Verdict},
-    error::{BoxError, ErrorKind},
+    endpoint::Carried,
+    error::BoxError,
     execution::{Ended, Execution},
     onward::Shared,
-    record::{KeptRequest, RequestRecord},
+    record::{InvalidRecord, KeptRequest, RequestRecord},
     supervise::{AnyResponse, Left, conclude, settle, supervise},
+    unreadable::give_back,
 };
 
 /// A handler that was called.
@@ -84,11 +86,12 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
     let mut loaded = match shared.store.load(lease.run_id).await {
         Ok(Some(loaded)) if loaded.record.status == Status::Running && loaded.record.fence == lease.fence => loaded,
         Ok(_) => return, // it was ended, or is another's
-        Err(error) => return give_back(&shared, lease, &error),
+        Err(error) => return give_back(&shared, lease, &error).await,
     };
     let Some(endpoint) = shared.endpoints.goes_on_with(&loaded.record) else {
-        let error = StoreError::Corrupt("the store gave out a run that no handler of this app goes on with".into());
-        return give_back(&shared, lease, &error);
+        // An endpoint of this id was there when the run was claimed.
+        tracing::warn!(run_id = %lease.run_id, endpoint = %loaded.record.endpoint, "no handler of this app goes on with the run");
+        return shared.release(lease);
     };
     let verdict = crashes::judge(loaded.crashes, endpoint.options.crashes_max, shared.clock.now());
     let place = match verdict {
@@ -106,13 +109,13 @@ pub(crate) async fn resume(shared: Arc<Shared>, lease: Lease) {
         }
     };
     let Ok((kept, request)) = KeptRequest::read(&loaded.record.request) else {
-        let error = StoreError::Corrupt("the stored request cannot be read".into());
-        return give_back(&shared, lease, &error);
+        return give_back(&shared, lease, &InvalidRecord.into()).await;
     };
     let streamed = match read_all(&shared, lease.run_id, loaded.streamed).await {
         Ok(tail) => StreamState::replay(tail, request.streams()),
-        Err(error) => return give_back(&shared, lease, &error),
+        Err(error) => return give_back(&shared, lease, &error).await,
     };
+    shared.unreadable.forget(lease.run_id);
     let context = Context::replay(Arc::clone(&shared), endpoint, lease, &mut loaded, loaded_at, kept, streamed);
     reading.hand_over(&context);
     drop(heard);
@@ -188,9 +191,8 @@ async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecor
     }
     let handler = match handler(&context, record) {
         Some(Ok(handler)) => handler,
-        Some(Err(error)) => {
-            tracing::error!(run_id = %context.run_id, "{}", error.message());
-            let left = settled(Arc::clone(&context), Ended::Refused(error)).await;
+        Some(Err(missing)) => {
+            let left = settled(Arc::clone(&context), Ended::Blocked(missing)).await;
             return conclude(&context, left).await;
         }
         None => return context.detach(),
@@ -202,33 +204,24 @@ async fn start(shared: Arc<Shared>, context: Arc<Context>, record: &RequestRecor
 }
 
 /// Calls the handler of a run with the request that is kept; `None` where the app is gone.
-fn handler(context: &Arc<Context>, record: &RequestRecord) -> Option<Result<Handler, StepError>> {
+fn handler(context: &Arc<Context>, record: &RequestRecord) -> Option<Result<Handler, Missing>> {
     let call = context.endpoint.call()?;
     let mut request = record.to_request();
-    if !restore(context, record, request.extensions_mut()) {
-        let why = "what the endpoint carries cannot be read back as its type";
-        return Some(Err(StepError::new(ErrorKind::Invalid, why, false)));
+    if let Err(missing) = restore(context, record, request.extensions_mut()) {
+        return Some(Err(missing));
     }
     request.extensions_mut().insert(Step { context: Arc::clone(context) });
     let route = record.matched_path.clone().map(|path| (path, record.original_uri.clone()));
     Some(Ok(call.call(request, route)))
 }
 
-/// Puts back what the first request's extensions had. Whether all of it could be read.
-fn restore(context: &Context, record: &RequestRecord, extensions: &mut Extensions) -> bool {
+/// Puts back what the first request's extensions had, or returns the value that cannot be put back.
+fn restore(context: &Context, record: &RequestRecord, extensions: &mut Extensions) -> Result<(), Missing> {
     #[cfg(feature = "axum")]
     if let Some(peer) = record.peer {
         extensions.insert(axum::extract::ConnectInfo(peer));
     }
-    context.endpoint.carried.iter().all(|carried| carried.put(&record.carried, extensions))
-}
-
-/// The run could not be read: it stays leased to this node and is tried again when its node's runs are taken up.
-fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreError) {
-    tracing::error!(run_id = %lease.run_id, error = error as &dyn std::error::Error, "a run could not be resumed");
-    if !matches!(error, StoreError::Corrupt(_)) {
-        shared.release(lease);
-    }
+    Carried::put_all(&context.endpoint.carried, &record.carried, extensions)
 }
 
 /// The run of a handler whose body's type is forgotten, in a box of its own: what the compiler must know of that

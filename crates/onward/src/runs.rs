@@ -18,9 +18,15 @@ use onward_core::{
     store::{Control, Loaded, RunFilter},
 };
 use onward_host::operate;
+use onward_scheduler::head;
 use serde::Serialize;
 
-use crate::{Error, Onward, StepError, context::blocked::Missing, record};
+use crate::{
+    Error, Onward, StepError,
+    context::blocked::Missing,
+    error::chain,
+    record::{self, KeptRequest},
+};
 
 /// The runs of an app: see [`Onward::runs`].
 ///
@@ -83,6 +89,11 @@ pub struct RunSummary {
     pub created_at: SystemTime,
     /// When it ended.
     pub finished_at: Option<SystemTime>,
+    /// The cause for which its record cannot be read: it is damaged, a newer release wrote it, or it is encrypted with a key
+    /// that was not given. [`Runs::get`] looks for itself; a list tells what this node has met as it tried to go on with the
+    /// run. Such a run rests between two attempts, for a second and later for up to five minutes; [`Runs::cancel`] and
+    /// [`Runs::delete`] end it, and so does its timeout.
+    pub unreadable: Option<String>,
 }
 
 /// A page of runs.
@@ -118,7 +129,7 @@ pub struct RunDetail {
 pub struct BlockedDetail {
     /// Since when.
     pub since: SystemTime,
-    /// The id of the step at which the handler cannot go on.
+    /// The id of the step at which the handler cannot go on; the name of a carried value that cannot be restored.
     pub step: String,
     /// What is wrong.
     pub why: String,
@@ -230,17 +241,31 @@ impl Runs<'_> {
             filter.endpoint = Some(EndpointId::try_new(id).map_err(|error| Error::invalid(error.to_string()))?);
         }
         let page = self.0.0.store.runs(filter).await?;
-        Ok(RunPage { runs: page.runs.iter().map(summary).collect(), next: page.next })
+        let unreadable = |run: RunSummary, id| RunSummary { unreadable: self.0.0.unreadable.cause(id), ..run };
+        let runs = page.runs.iter().map(|record| unreadable(summary(record), record.run_id)).collect();
+        Ok(RunPage { runs, next: page.next })
     }
 
-    /// A run with its steps; `None` where there is none, or no longer.
+    /// A run with its steps; `None` where there is none, or no longer. Of a run whose record cannot be read, the summary
+    /// alone, with the [cause](RunSummary::unreadable).
     pub async fn get(&self, run_id: RunId) -> Result<Option<RunDetail>, Error> {
-        let Some(loaded) = self.0.0.store.load(run_id).await? else { return Ok(None) };
+        let store = &*self.0.0.store;
+        let loaded = match store.load(run_id).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Ok(None),
+            Err(error @ StoreError::Corrupt(_)) => {
+                return Ok(head(store, run_id).await?.map(|record| unreadable(&record, &error)));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let outcome = loaded.record.outcome.as_ref();
+        let request = KeptRequest::read(&loaded.record.request).map(drop);
+        let response = outcome.map(|outcome| record::response_of(run_id, outcome)).transpose();
+        let invalid = request.err().or(response.as_ref().err().copied());
         Ok(Some(RunDetail {
-            summary: summary(&loaded.record),
+            summary: RunSummary { unreadable: invalid.map(|error| error.to_string()), ..summary(&loaded.record) },
             steps: steps(&loaded.journal),
-            response: outcome.and_then(|outcome| record::response_of(run_id, outcome).ok()),
+            response: response.ok().flatten(),
             error: outcome
                 .filter(|outcome| outcome.status == Status::Failed && !outcome.error.is_empty())
                 .map(|outcome| StepError::from_payload(&outcome.error)),
@@ -259,6 +284,7 @@ impl Runs<'_> {
         let response = record::encode_response(&record::cancelled(run_id));
         let outcome = Outcome { status: Status::Cancelled, response, error: onward_core::Payload::default() };
         let woken = shared.store.control(run_id, Control::Cancel(outcome.clone()), shared.clock.now()).await?;
+        shared.unreadable.forget(run_id);
         shared.hub.cancel(run_id);
         shared.hub.finish(run_id, std::sync::Arc::new(outcome));
         shared.scheduler.woken(&woken);
@@ -295,6 +321,7 @@ impl Runs<'_> {
     pub async fn delete(&self, run_id: RunId) -> Result<(), Error> {
         let shared = &self.0.0;
         shared.store.control(run_id, Control::Delete, shared.clock.now()).await?;
+        shared.unreadable.forget(run_id);
         Ok(())
     }
 }
@@ -316,7 +343,14 @@ fn summary(record: &RunRecord) -> RunSummary {
         status: record.status.as_str(),
         created_at: time(record.created_at),
         finished_at: record.finished_at.map(time),
+        unreadable: None,
     }
+}
+
+/// A run of which the store knows no more than what a list shows.
+fn unreadable(record: &RunRecord, error: &StoreError) -> RunDetail {
+    let summary = RunSummary { unreadable: Some(chain(error)), ..summary(record) };
+    RunDetail { summary, steps: Vec::new(), response: None, error: None, blocked: None, crashes: 0 }
 }
 
 /// Why a run does not go on, by the last that its journal says of its handler.

@@ -51,20 +51,45 @@ pub(crate) enum Purpose {
     Frame = 6,
 }
 
+impl Purpose {
+    /// Whether a payload stands for nothing, which is never sealed: a run that did not fail has no error.
+    fn may_be_absent(self, payload: &Payload) -> bool {
+        payload.is_empty() && matches!(self, Self::Error)
+    }
+}
+
+/// The error of a stored payload that is not sealed and should be.
+fn unsealed(purpose: Purpose) -> StoreError {
+    let text = match purpose {
+        Purpose::Setting => {
+            "the store's key for tokens is not encrypted, and Builder::require_encryption refuses it: give a token_key and \
+             forget_kept_token_key, or open the app without require_encryption"
+        }
+        _ => {
+            "a stored payload is not encrypted, and Builder::require_encryption refuses it: it is from before encryption, or \
+             somebody without a key wrote it. Open the app without require_encryption until the runs from before encryption \
+             have ended, or delete the run"
+        }
+    };
+    StoreError::Corrupt(text.into())
+}
+
 /// Seals with the first of its keys and opens with all.
 #[derive(Debug)]
 pub(crate) struct Sealer {
     keys: Vec<EncryptionKey>,
+    /// Whether a stored payload that is not sealed is refused.
+    is_required: bool,
 }
 
 impl Sealer {
-    pub(crate) fn try_new(keys: Vec<EncryptionKey>) -> Result<Self, crate::Error> {
+    pub(crate) fn try_new(keys: Vec<EncryptionKey>, is_required: bool) -> Result<Self, crate::Error> {
         let mut ids: Vec<_> = keys.iter().map(|key| key.id).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(crate::Error::config("two encryption keys have the same number"));
         }
-        Ok(Self { keys })
+        Ok(Self { keys, is_required })
     }
 
     fn bound(run_id: RunId, purpose: Purpose) -> [u8; 17] {
@@ -89,9 +114,16 @@ impl Sealer {
         bytes.into()
     }
 
-    /// The payload as it was before it was sealed; one that never was is given as it is.
+    /// Returns the payload as it was before it was sealed. A payload that never was sealed is returned as it is, or refused
+    /// where encryption is required.
     pub(crate) fn open(&self, run_id: RunId, purpose: Purpose, payload: Payload) -> Result<Payload, StoreError> {
-        let Some(rest) = payload.as_ref().strip_prefix(MAGIC) else { return Ok(payload) };
+        let Some(rest) = payload.as_ref().strip_prefix(MAGIC) else {
+            return if self.is_required && !purpose.may_be_absent(&payload) {
+                Err(unsealed(purpose))
+            } else {
+                Ok(payload)
+            };
+        };
         let failed = |text: &str| StoreError::Corrupt(text.to_owned().into());
         let (Some((id, rest)), true) = (rest.split_first_chunk::<4>(), rest.len() > 4 + NONCE_LEN) else {
             return Err(failed("a sealed payload is cut short"));
@@ -114,9 +146,12 @@ mod tests {
 
     use super::{EncryptionKey, Purpose, Sealer};
 
+    fn keys(ids: &[u8]) -> Vec<EncryptionKey> {
+        ids.iter().map(|id| EncryptionKey::new(u32::from(*id), [*id; 32])).collect()
+    }
+
     fn sealer(ids: &[u8]) -> Sealer {
-        let keys = ids.iter().map(|id| EncryptionKey::new(u32::from(*id), [*id; 32])).collect();
-        Sealer::try_new(keys).unwrap()
+        Sealer::try_new(keys(ids), false).unwrap()
     }
 
     #[test]
@@ -139,5 +174,27 @@ mod tests {
         let run = RunId::from_bytes([1; 16]);
         let plain = Payload::from("{}");
         assert_eq!(sealer(&[1]).open(run, Purpose::Entry, plain.clone()).unwrap(), plain);
+    }
+
+    #[test]
+    fn where_encryption_is_required_what_is_not_sealed_is_refused_with_the_option_to_change() {
+        let (run, strict) = (RunId::from_bytes([1; 16]), Sealer::try_new(keys(&[1]), true).unwrap());
+        let refused = |purpose, bytes: &'static str| {
+            let error = strict.open(run, purpose, bytes.into()).unwrap_err();
+            std::error::Error::source(&error).unwrap().to_string()
+        };
+        let all =
+            [Purpose::Request, Purpose::Entry, Purpose::Response, Purpose::Error, Purpose::Setting, Purpose::Frame];
+        for purpose in all {
+            assert!(refused(purpose, "{}").contains("require_encryption"), "{purpose:?}");
+            let sealed = strict.seal(run, purpose, &"{}".into());
+            assert_eq!(strict.open(run, purpose, sealed).unwrap(), Payload::from("{}"));
+            if !matches!(purpose, Purpose::Error) {
+                assert!(refused(purpose, "").contains("require_encryption"), "{purpose:?}");
+            }
+        }
+        assert!(refused(Purpose::Setting, "k").contains("forget_kept_token_key"));
+        // A run that did not fail has no error to seal.
+        assert!(strict.open(run, Purpose::Error, Payload::default()).unwrap().is_empty());
     }
 }

@@ -9,12 +9,13 @@ use crate::{
 };
 
 /// The newest version. Older ones stay readable.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The version in which a change is written: the oldest that has it, so that older releases beside this one can read what
 /// they know.
 const fn version(change: &Change) -> u8 {
     match change {
+        Change::Blocked { cause: BlockedBy::NotCarried | BlockedBy::CarriedUnreadable, .. } => 3,
         Change::LetGo | Change::Blocked { .. } => 2,
         _ => 1,
     }
@@ -75,6 +76,10 @@ enum ChangeRecord<'a> {
 enum CauseRecord {
     NotAsked,
     Unreadable,
+    /// From version 3 on.
+    NotCarried,
+    /// From version 3 on.
+    CarriedUnreadable,
 }
 
 /// Bytes that are copied as a whole: serde takes a plain slice for a sequence, a byte at a time.
@@ -112,6 +117,8 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
             let cause = match cause {
                 BlockedBy::NotAsked => CauseRecord::NotAsked,
                 BlockedBy::Unreadable => CauseRecord::Unreadable,
+                BlockedBy::NotCarried => CauseRecord::NotCarried,
+                BlockedBy::CarriedUnreadable => CauseRecord::CarriedUnreadable,
             };
             ChangeRecord::Blocked { step, cause }
         }
@@ -162,6 +169,8 @@ pub fn decode(seq: Seq, bytes: &[u8]) -> Result<Entry, InvalidEntry> {
             let cause = match cause {
                 CauseRecord::NotAsked => BlockedBy::NotAsked,
                 CauseRecord::Unreadable => BlockedBy::Unreadable,
+                CauseRecord::NotCarried => BlockedBy::NotCarried,
+                CauseRecord::CarriedUnreadable => BlockedBy::CarriedUnreadable,
             };
             Change::Blocked { step: step.to_owned(), cause }
         }

@@ -101,7 +101,7 @@ fn names(prepared: &Prepared) -> Vec<&str> {
 }
 
 /// Whether a node is there; it stays so until the end of the transaction.
-async fn is_alive(tx: &Tx, node: i64) -> Done<bool> {
+pub(super) async fn is_alive(tx: &Tx, node: i64) -> Done<bool> {
     Ok(tx.one("SELECT id FROM onward_nodes WHERE id = $1 AND part = 0 FOR KEY SHARE", &[&node]).await?.is_some())
 }
 

@@ -83,6 +83,12 @@ impl Inner {
         self.take_over(now, lease).await.unwrap_or_else(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not looked for");
         });
+        self.forget_lost().await.unwrap_or_else(|error| {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "leases that others have ended were not looked for"
+            );
+        });
         Ok(())
     }
 

@@ -34,7 +34,7 @@ impl Inner {
         limit: usize,
     ) -> Result<Swept, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let swept = self
+        let mut swept = self
             .transact(|tx| async move {
                 let tx = &*tx;
                 let mut budget = Budget::FULL;
@@ -60,7 +60,7 @@ impl Inner {
                     .await?;
                 let (runs, events) = (runs.len(), usize::try_from(events).unwrap_or(usize::MAX));
                 let is_full = |removed: usize| removed > 0 && i64::try_from(removed).unwrap_or(i64::MAX) >= limit;
-                Ok(Swept { runs, events, more: budget.is_spent() || is_full(runs) || is_full(events) })
+                Ok(Swept { runs, events, announced: 0, more: budget.is_spent() || is_full(runs) || is_full(events) })
             })
             .await?;
         let names = self.transact(|tx| async move {
@@ -77,6 +77,18 @@ impl Inner {
         });
         if let Err(error) = names.await {
             tracing::debug!(error = &error as &dyn std::error::Error, "names of events were not swept");
+        }
+        match self.sweep_announced(limit).await {
+            Ok(announced) => {
+                swept.announced = announced;
+                swept.more |= announced > 0 && i64::try_from(announced).unwrap_or(i64::MAX) >= limit;
+            }
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "what nodes announced that are gone was not swept"
+                );
+            }
         }
         Ok(swept)
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use onward_core::{
     NodeId, Payload, Store, Timestamp,
     event::{Event, Matcher},
-    run::Status,
+    run::{Outcome, Status},
     step::StepId,
-    store::{Checkpoint, News, Then, Watched},
+    store::{Checkpoint, Control, News, Then, Watched},
     stream::{Frame, FrameKind, Place},
     waiter::{Signal, Subject, Waiter},
 };
@@ -314,4 +314,36 @@ async fn the_many_runs_of_a_node_that_is_gone_are_freed_little_by_little() {
     let claimed = claim(&other, other_node, at(2), 5_000).await.leases;
     assert_eq!(claimed.len(), RUNS as usize);
     assert!(claimed.iter().all(|(lease, _)| lease.fence.0 == 2));
+}
+
+#[tokio::test]
+async fn a_node_forgets_the_runs_that_others_end_however_many_they_are() {
+    let one = TestStore::open().await;
+    let node = join(&one).await;
+    let operator = one.another().await;
+    let stays = start(&one, node, 0).await;
+    let mut next = 1;
+    for count in [10, 100, 600_u128] {
+        let numbers = next..next + count;
+        next += count;
+        let starts: Vec<_> = numbers.clone().map(|number| one.checkpoint(starting(node, number))).collect();
+        for started in starts {
+            started.await.unwrap();
+        }
+        for number in numbers {
+            let outcome =
+                Outcome { status: Status::Cancelled, response: Payload::default(), error: Payload::default() };
+            operator.control(run_id(number), Control::Cancel(outcome), at(3)).await.unwrap();
+            if number % 2 == 0 {
+                operator.control(run_id(number), Control::Delete, at(3)).await.unwrap();
+            }
+        }
+        // A heartbeat looks for 256 at most.
+        for _ in 0..4 {
+            one.heartbeat(node, at(4), LEASE).await.unwrap();
+        }
+        let known = format!("{:?}", one.store);
+        assert!(known.contains("held: 1,"), "of {count} runs: {known}");
+    }
+    one.checkpoint(appending(stays, 0, "goes on")).await.unwrap();
 }

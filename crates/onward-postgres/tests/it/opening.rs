@@ -40,7 +40,7 @@ async fn nodes_that_come_at_once_make_the_schema_once() {
         join(&store).await;
         store.close().await;
     }
-    assert_eq!(database.query("SELECT count(*), max(version) FROM onward_schema").trim(), "1|3");
+    assert_eq!(database.query("SELECT count(*), max(version) FROM onward_schema").trim(), "1|4");
     assert_eq!(database.query("SELECT count(*) FROM onward_nodes WHERE part = 0").trim(), "8");
 }
 

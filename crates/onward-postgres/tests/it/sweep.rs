@@ -89,3 +89,24 @@ async fn no_event_is_lost_whose_name_is_swept_as_it_comes() {
     sweeps.await.unwrap().unwrap();
     assert_eq!(one.database.query("SELECT id FROM onward_events").trim(), "new");
 }
+
+#[tokio::test]
+async fn addresses_that_an_earlier_release_registered_go_with_their_nodes_too() {
+    let one = TestStore::open().await;
+    let node = join(&one).await;
+    // As the schema was before.
+    one.database.query("ALTER TABLE onward_registrations DROP COLUMN node");
+    one.database.query("UPDATE onward_schema SET version = 3");
+    for (name, value) in [
+        ("engine:http://here", node.0.to_string()),
+        ("engine:http://gone", "7".into()),
+        ("app:a", "8".into()),
+        ("engine:x", "not a number".into()),
+    ] {
+        one.database.query(&format!("INSERT INTO onward_registrations VALUES ('{name}', '{value}')"));
+    }
+    let next = one.another().await;
+    assert_eq!(next.sweep(at(0), at(0), 500).await.unwrap().announced, 1);
+    let left: Vec<_> = next.registrations().await.unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, ["app:a", "engine:http://here", "engine:x"]);
+}

@@ -273,6 +273,10 @@ impl Store for ScriptedStore {
         self.answer(|memory| memory.register(name, value))
     }
 
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.answer(|memory| memory.announce(node, name, value))
+    }
+
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.answer(|memory| memory.unregister(name))
     }

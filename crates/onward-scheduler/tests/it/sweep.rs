@@ -17,7 +17,7 @@ fn swept_ms(node: &Node) -> Vec<u128> {
 #[tokio::test(start_paused = true)]
 async fn a_sweep_goes_on_in_batches_with_rests_until_one_is_not_full() {
     let node = Node::new(config()).await;
-    let full = |runs, events| Swept { runs, events, more: runs == 500 || events == 500 };
+    let full = |runs, events| Swept { runs, events, announced: 0, more: runs == 500 || events == 500 };
     node.store.sweeps.lock().extend([full(500, 0), full(3, 500), full(499, 499)]);
     node.start();
     pass(secs(130)).await;
@@ -57,7 +57,7 @@ async fn a_sweep_that_failed_is_tried_again_before_the_next_is_due() {
 #[tokio::test(start_paused = true)]
 async fn a_full_sweep_does_not_hold_up_a_shutdown() {
     let node = Node::new(config()).await;
-    node.store.sweeps.lock().extend(vec![Swept { runs: 500, events: 0, more: true }; 1_000_000]);
+    node.store.sweeps.lock().extend(vec![Swept { runs: 500, more: true, ..Swept::default() }; 1_000_000]);
     node.start();
     pass(secs(61)).await;
     assert_eq!(node.tasks.drain(millis(1)).await, 0);

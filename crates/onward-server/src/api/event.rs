@@ -56,6 +56,11 @@ async fn accept(shared: &Shared, key: &str, request: Request) -> Result<Vec<Stri
         })
         .collect();
     let ids = events.iter().map(|event| event.id.clone()).collect();
+    for event in &events {
+        // It would start fewer runs than it should, and would not be taken again.
+        let checked = shared.functions.check_event(&event.name);
+        checked.map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))?;
+    }
     // Why first: an event that is known already starts nothing more, and what it starts must not be lost.
     for event in &events {
         functions::start(shared, event).await.map_err(|error| refused(&error))?;

@@ -34,6 +34,7 @@ pub(super) async fn metrics(State(shared): Engine) -> Response {
         bodies_bytes: shared.bodies.taken(),
         runs_bytes: shared.memory.taken(),
         executions_hung: shared.scheduler.stats().hung,
+        runs_unreadable: shared.unreadable.total(),
     });
     let mut response = Response::new(Body::from(shared.metrics.render()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));

@@ -8,13 +8,14 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use onward_core::{
-    EndpointId, Payload, RunId, StepKey, StoreError, Timestamp,
+    EndpointId, Payload, RunId, StepKey, Store, StoreError, Timestamp,
     journal::{Change, Entry},
     run::{Outcome, RunRecord, Status},
     step::StepKind,
     store::{Control, Loaded, RunFilter, RunPage},
 };
 use onward_host::operate;
+use onward_scheduler::head;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use super::{Engine, authorize, json, output::public, query::Query, refusal::Refu
 use crate::{
     live::NotTaken,
     plan::wire,
-    record::{Answer, cancelled},
+    record::{Answer, Origin, Unreadable, cancelled, chain},
     shared::Shared,
 };
 
@@ -47,7 +48,14 @@ pub(super) async fn list(
     authorize(&shared, &headers)?;
     let filter = asked.filter().map_err(|invalid| Refusal::malformed(&invalid))?;
     let page = shared.store.runs(filter).await.map_err(|error| refused(&error))?;
-    Ok(json(&page_of(&page)))
+    let mut page_of_runs = page_of(&page);
+    for run in page_of_runs["data"].as_array_mut().into_iter().flatten() {
+        let run_id = run["run_id"].as_str().and_then(|id| id.parse().ok());
+        if let Some(cause) = run_id.and_then(|id| shared.unreadable.cause(id)) {
+            run["unreadable"] = cause.into();
+        }
+    }
+    Ok(json(&page_of_runs))
 }
 
 impl Filter {
@@ -102,15 +110,43 @@ fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.as_micros()).map(|at| at.to_string()).unwrap_or_default()
 }
 
-/// `GET /v1/runs/{run}`: a run with its steps and, to who has the signing key, its output.
+/// `GET /v1/runs/{run}`: a run with its steps and, to who has the signing key, its output. Of a run whose record cannot be
+/// read, what is known, and the cause as `unreadable`.
 pub(super) async fn show(
     State(shared): Engine,
     Path(run): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers)?;
-    let loaded = load(&shared, run_id(&run)?).await?;
-    Ok(json(&json!({ "data": whole(&loaded) })))
+    let run_id = run_id(&run)?;
+    let loaded = match shared.store.load(run_id).await {
+        Err(error @ StoreError::Corrupt(_)) => {
+            let known = known(&*shared.store, run_id, &error).await.map_err(|error| refused(&error))?;
+            return Ok(json(&json!({ "data": known })));
+        }
+        loaded => loaded.map_err(|error| refused(&error))?.ok_or_else(|| refused(&StoreError::RunNotFound))?,
+    };
+    let mut data = whole(&loaded);
+    if let Err(error) = decoded(&loaded) {
+        data["unreadable"] = error.to_string().into();
+    }
+    Ok(json(&json!({ "data": data })))
+}
+
+/// Whether the engine can read what made a run and what came of it.
+fn decoded(loaded: &Loaded) -> Result<(), Unreadable> {
+    Origin::decode(&loaded.record.request)?;
+    match &loaded.record.outcome {
+        Some(outcome) if outcome.status == Status::Completed => Answer::decode(outcome).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// What is known of a run whose record cannot be read, with the cause.
+pub(crate) async fn known(store: &dyn Store, run_id: RunId, error: &StoreError) -> Result<Value, StoreError> {
+    let mut data = summary(&head(store, run_id).await?.ok_or(StoreError::RunNotFound)?);
+    data["unreadable"] = chain(error).into();
+    Ok(data)
 }
 
 /// A run with its steps and its output.
@@ -193,6 +229,7 @@ pub(super) async fn cancel(
         }
     }
     control(&shared, run_id, Control::Cancel(outcome.clone())).await?;
+    shared.unreadable.forget(run_id);
     tracing::info!(target: "onward::run", %run_id, status = "cancelled", "run ended");
     shared.metrics.run_finished(Status::Cancelled.as_str());
     shared.hub.cancel(run_id);

@@ -181,6 +181,9 @@ fn show(run: &Value) -> String {
     if !run["crashes"].is_null() {
         facts.row(["crashes".to_owned(), cell(&run["crashes"])]);
     }
+    if !run["unreadable"].is_null() {
+        facts.row(["unreadable".to_owned(), cell(&run["unreadable"])]);
+    }
     let mut text = facts.text("");
     let steps = run["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !steps.is_empty() {

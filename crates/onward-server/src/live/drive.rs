@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onward_core::{
-    StepKey, Timestamp,
+    StepKey, StoreError, Timestamp,
     store::Then,
     waiter::{Delivery, Fact, Subject, Waiter},
 };
@@ -127,6 +127,13 @@ impl Live {
         self.all_durable().await?;
         let deliveries = match self.shared.store.deliveries(self.run_id).await {
             Ok(deliveries) => deliveries,
+            Err(error @ StoreError::Corrupt(_)) => {
+                // The run rests as the next attempt to load it fails.
+                tracing::debug!(run_id = %self.run_id, error = &error as &dyn std::error::Error, "facts are unreadable");
+                self.lose();
+                self.shared.scheduler.release(self.lease, std::time::Duration::ZERO);
+                return Err(NotWritten);
+            }
             Err(error) => {
                 tracing::warn!(run_id = %self.run_id, error = &error as &dyn std::error::Error, "facts cannot be read");
                 self.state.lock().nudged = true;

@@ -8,13 +8,13 @@ use onward_core::{
     store::{Endpoints, Lease},
     stream::{FrameKind, Place, Tail},
 };
-use onward_scheduler::Resume;
+use onward_scheduler::{Found, Resume};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Live;
 use crate::{
-    record::{Origin, ended},
+    record::{Origin, chain, ended},
     shared::Shared,
 };
 
@@ -112,6 +112,7 @@ impl Resume for Remote {
                     live.start();
                 }
                 Ok(None) => {}
+                Err(error @ StoreError::Corrupt(_)) => rest_unreadable(&shared, lease, &error),
                 Err(error) => {
                     tracing::error!(run_id = %lease.run_id, error = &error as &dyn std::error::Error,
                         "a run could not be loaded");
@@ -122,7 +123,7 @@ impl Resume for Remote {
     }
 }
 
-/// Reads a run from the store. `None` where it has been ended, because nobody can go on with it.
+/// Reads a run from the store. `None` where it has ended meanwhile, or is others'.
 async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, StoreError> {
     let run_id = lease.run_id;
     let loaded = shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?;
@@ -130,13 +131,7 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
     if record.fence != lease.fence || record.node != Some(lease.node) || record.status.is_final() {
         return Ok(None); // it was ended meanwhile, or is others'
     }
-    let Ok(origin) = Origin::decode(&loaded.record.request) else {
-        tracing::error!(%run_id, "a run's record cannot be read: it is ended");
-        let error = crate::plan::error("Error", "the run's record cannot be read");
-        let outcome = ended(Status::Failed, error);
-        shared.end(lease, outcome).await?;
-        return Ok(None);
-    };
+    let origin = Origin::decode(&loaded.record.request)?;
     let (mut tail, mut at, mut streamed) = (Tail::default(), Place(0), 0);
     while at < loaded.streamed {
         let page = shared.store.frames(run_id, at, PAGE).await?;
@@ -149,7 +144,19 @@ async fn load(shared: &Arc<Shared>, lease: Lease) -> Result<Option<Arc<Live>>, S
             }
         }
     }
+    shared.unreadable.forget(run_id);
     Ok(Some(Live::loaded(shared, lease, origin, &loaded, (tail, streamed))))
+}
+
+/// Gives a run back whose record cannot be read. It rests, and goes on when the record can be read.
+fn rest_unreadable(shared: &Shared, lease: Lease, error: &StoreError) {
+    let (run_id, cause) = (lease.run_id, chain(error));
+    let Found { rest, is_new } = shared.unreadable.found(run_id, &cause, shared.clock.now());
+    if is_new {
+        let advice = "deploy the release that wrote it, or cancel the run";
+        tracing::error!(%run_id, cause, advice, "run unreadable");
+    }
+    shared.scheduler.release(lease, rest);
 }
 
 /// How long a run stands back that could not be loaded.

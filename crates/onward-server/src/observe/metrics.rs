@@ -41,6 +41,7 @@ pub struct Metrics {
     checkpoint_seconds: Histogram,
     events_accepted: Counter,
     executions_hung: Counter,
+    runs_unreadable: Counter,
     live_runs: Gauge<i64, AtomicI64>,
     streams_open: Gauge<i64, AtomicI64>,
     bodies_bytes: Gauge<i64, AtomicI64>,
@@ -61,6 +62,8 @@ pub struct Levels {
     pub runs_bytes: usize,
     /// Executions that hung, since the process began.
     pub executions_hung: u64,
+    /// Runs whose record could not be read, since the process began.
+    pub runs_unreadable: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,6 +108,7 @@ impl Metrics {
             checkpoint_seconds: Histogram::new(CHECKPOINT_SECONDS),
             events_accepted: Counter::default(),
             executions_hung: Counter::default(),
+            runs_unreadable: Counter::default(),
             live_runs: Gauge::default(),
             streams_open: Gauge::default(),
             bodies_bytes: Gauge::default(),
@@ -132,6 +136,8 @@ impl Metrics {
         registry.register("events_accepted", "Events that were taken", self.events_accepted.clone());
         let hung = self.executions_hung.clone();
         registry.register("executions_hung", "Executions that hung and whose runs were given back: bugs", hung);
+        let unreadable = self.runs_unreadable.clone();
+        registry.register("runs_unreadable", "Runs whose record could not be read, each cause once", unreadable);
         registry.register("live_runs", "Runs that have not ended", self.live_runs.clone());
         registry.register("streams_open", "Streams that are being read", self.streams_open.clone());
         let (bodies, runs) = (self.bodies_bytes.clone(), self.runs_bytes.clone());
@@ -189,6 +195,7 @@ impl Metrics {
             gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
         }
         self.executions_hung.inner().store(levels.executions_hung, Ordering::Relaxed);
+        self.runs_unreadable.inner().store(levels.runs_unreadable, Ordering::Relaxed);
     }
 
     /// All of it, as text of the type [`METRICS_TYPE`].

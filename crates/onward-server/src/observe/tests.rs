@@ -201,7 +201,14 @@ fn what_is_counted_is_rendered_for_prometheus() {
     metrics.checkpoint("stale", Duration::from_millis(2));
     metrics.events_accepted(3);
     metrics.timer(Duration::from_millis(20));
-    metrics.measured(&Levels { live_runs: 5, streams_open: 2, bodies_bytes: 3, runs_bytes: 4, executions_hung: 1 });
+    metrics.measured(&Levels {
+        live_runs: 5,
+        streams_open: 2,
+        bodies_bytes: 3,
+        runs_bytes: 4,
+        executions_hung: 1,
+        runs_unreadable: 6,
+    });
     let text = metrics.render();
     let values = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
     let values: String = values.map(|line| line.replace(env!("CARGO_PKG_VERSION"), "VERSION") + "\n").collect();
@@ -218,6 +225,7 @@ fn what_is_counted_is_rendered_for_prometheus() {
         onward_checkpoint_seconds_count 1
         onward_events_accepted_total 3
         onward_executions_hung_total 1
+        onward_runs_unreadable_total 6
         onward_live_runs 5
         onward_streams_open 2
         onward_bodies_bytes 3

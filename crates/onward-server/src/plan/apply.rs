@@ -145,8 +145,10 @@ impl Plan {
         let state = self.steps.get(&key).map(|step| &step.state);
         // Why: the client's request tries a step once and reports it again and again, until it is heard. Where others
         // have the run by then, they try the step by themselves.
-        if let (Unit::FirstRequest, Ask::Failed { retryable, .. }) = (unit, ask) {
-            return state.is_some() || (is_late && *retryable);
+        match (unit, ask) {
+            (Unit::FirstRequest, Ask::Failed { retryable, .. }) => return state.is_some() || (is_late && *retryable),
+            (Unit::FirstRequest, Ask::NotYet { .. }) => return state.is_some() || is_late,
+            _ => {}
         }
         match state {
             None | Some(State::Failing { .. }) => false,
@@ -187,6 +189,10 @@ impl Plan {
                 self.begin(&id, kind, group);
                 self.finish(key, Err(error), now, told);
                 return true;
+            }
+            Ask::NotYet { kind, error } => {
+                self.begin(&id, kind, group);
+                return self.fail_step(unit, key, attempt, Failure::passing(error), now, draw(), told);
             }
             Ask::Planned => self.wait(&id, StepKind::Run, group, None, String::new(), now, told),
             Ask::Sleep(until) => self.wait(&id, StepKind::Sleep, group, Some(until), String::new(), now, told),

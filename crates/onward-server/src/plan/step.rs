@@ -62,6 +62,13 @@ pub(crate) enum Ask {
         /// Why not, as the SDK reads errors.
         error: Payload,
     },
+    /// It asked for something that cannot be now: the step is tried again.
+    NotYet {
+        /// What it asked for.
+        kind: StepKind,
+        /// Why not, as the SDK reads errors.
+        error: Payload,
+    },
 }
 
 /// The name under which a step is journaled, and from which its key can be made again.

@@ -19,5 +19,6 @@ mod script;
 mod slow;
 mod stranded;
 mod streams;
+mod unreadable;
 mod waits;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use onward_core::{NodeId, Timestamp};
 use onward_testing::MemoryStore;
 use serde_json::json;
 use tokio::time::Instant;
@@ -104,4 +105,25 @@ async fn the_runs_of_an_engine_that_dies_go_on_at_the_others_within_a_second_aft
     // The machine that tests may be slow: the bound itself is tested where time stands still.
     assert!(died.elapsed() < Duration::from_secs(13), "{:?}", died.elapsed());
     assert_eq!(world.endpoint.begun(&run_id, "a"), 1);
+}
+
+#[tokio::test]
+async fn the_address_of_an_engine_that_died_is_forgotten_with_its_node() {
+    let (world, second, third) = three().await;
+    let addresses = async || {
+        let registered = world.store.registrations().await.unwrap();
+        registered.into_iter().filter(|(name, _)| name.starts_with("engine:")).collect::<Vec<_>>()
+    };
+    let before = addresses().await;
+    assert_eq!(before.len(), 3);
+    let name = format!("engine:{}", third.base);
+    let (_, node) = before.into_iter().find(|(registered, _)| *registered == name).unwrap();
+    third.kill();
+    let node = NodeId(std::str::from_utf8(node.as_ref()).unwrap().parse().unwrap());
+    // Its lease ends: the others find that later by themselves.
+    world.store.leave(node, Timestamp::EPOCH).await.unwrap();
+    world.store.sweep(Timestamp::EPOCH, Timestamp::EPOCH, 10).await.unwrap();
+    let left: Vec<_> = addresses().await.into_iter().map(|(name, _)| name).collect();
+    assert!(left.len() == 2 && !left.contains(&name), "{left:?}");
+    drop(second);
 }

@@ -125,6 +125,10 @@ impl Store for Slow {
         self.inner.register(name, value)
     }
 
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> Answer<bool> {
+        self.inner.announce(node, name, value)
+    }
+
     fn unregister(&self, name: String) -> Answer<bool> {
         self.inner.unregister(name)
     }

@@ -1,6 +1,6 @@
 //! Values under names: settings, which stay as they were first proposed, and registrations, which may change.
 
-use onward_core::Payload;
+use onward_core::{NodeId, Payload, StoreError};
 use rusqlite::{OptionalExtension, params};
 
 use crate::{engine::Engine, error::Done};
@@ -22,12 +22,26 @@ impl Engine<'_> {
         Ok(Some(proposal.clone()))
     }
 
-    pub(crate) fn put_registration(&self, name: &str, value: &Payload) -> Done<bool> {
+    /// Puts a value under a name, where it stays as long as the node, or for good.
+    pub(crate) fn put_registration(&self, name: &str, value: &Payload, node: Option<NodeId>) -> Done<bool> {
+        if node.is_some_and(|node| !self.is_here(node)) {
+            return Err(StoreError::LeaseLost.into());
+        }
         let mut upsert = self.conn.prepare_cached(
-            "INSERT INTO onward_registrations (name, value) VALUES (?1, ?2) \
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
+            "INSERT INTO onward_registrations (name, value, node) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value, node = excluded.node \
+             WHERE value <> excluded.value OR node IS NOT excluded.node",
         )?;
-        Ok(upsert.execute(params![name, value.as_ref()])? > 0)
+        Ok(upsert.execute(params![name, value.as_ref(), node.map(|node| node.0.cast_signed())])? > 0)
+    }
+
+    /// Removes some of what nodes announced that are gone; gives how many.
+    pub(super) fn sweep_announced(&self, limit: i64) -> Done<usize> {
+        let mut delete = self.conn.prepare_cached(
+            "DELETE FROM onward_registrations WHERE name IN (SELECT name FROM onward_registrations \
+             WHERE node IS NOT NULL AND node IS NOT ?1 LIMIT ?2)",
+        )?;
+        Ok(delete.execute(params![self.node.map(|node| node.0.cast_signed()), limit])?)
     }
 
     pub(crate) fn remove_registration(&self, name: &str) -> Done<bool> {

@@ -50,8 +50,9 @@ impl Engine<'_> {
                  (SELECT received_at FROM onward_events WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)",
             )?
             .execute(params![events_before.as_micros(), limit])?;
+        swept.announced = self.sweep_announced(limit)?;
         let is_full = |removed: usize| removed > 0 && i64::try_from(removed).unwrap_or(i64::MAX) >= limit;
-        swept.more = budget <= 0 || is_full(swept.runs) || is_full(swept.events);
+        swept.more = budget <= 0 || is_full(swept.runs) || is_full(swept.events) || is_full(swept.announced);
         Ok(swept)
     }
 

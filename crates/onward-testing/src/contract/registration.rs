@@ -1,6 +1,8 @@
 //! Values under names that may change.
 
-use onward_core::{Payload, Store};
+use onward_core::{NodeId, Payload, Store, StoreError};
+
+use super::fixture::{at, node};
 
 async fn register<S: Store + ?Sized>(store: &S, name: &str, value: impl Into<Payload>) -> bool {
     store.register(name.to_owned(), value.into()).await.expect("values can be registered")
@@ -54,4 +56,65 @@ pub async fn registrations_and_settings_do_not_meet<S: Store + ?Sized>(store: &S
     register(store, "name", "registration").await;
     let kept = store.setting("name", None).await.expect("settings work");
     assert_eq!(kept, Some("setting".into()));
+}
+
+async fn announce<S: Store + ?Sized>(store: &S, node: NodeId, name: &str) -> Result<bool, StoreError> {
+    store.announce(node, name.to_owned(), "here".into()).await
+}
+
+async fn leave<S: Store + ?Sized>(store: &S, node: NodeId) {
+    store.leave(node, at(1)).await.expect("a node can leave");
+}
+
+/// Sweeps once. How many announcements went, and whether there are more.
+async fn sweep<S: Store + ?Sized>(store: &S, limit: usize) -> (usize, bool) {
+    let swept = store.sweep(at(2), at(0), limit).await.expect("a sweep works");
+    (swept.announced, swept.more)
+}
+
+/// A few at a time, however many nodes have come and gone, and nothing else.
+pub async fn what_a_node_announced_goes_in_sweeps_after_the_node<S: Store + ?Sized>(store: &S) {
+    register(store, "app", "stays").await;
+    for round in 0..3 {
+        let gone = node(store).await;
+        for number in 0..2 {
+            let name = format!("engine {round} {number}");
+            assert!(announce(store, gone, &name).await.expect("a node announces"));
+            assert!(!announce(store, gone, &name).await.expect("a node announces"), "it is known");
+        }
+        assert_eq!(sweep(store, 10).await, (if round == 0 { 0 } else { 2 }, false), "those of the one before");
+        leave(store, gone).await;
+    }
+    let here = node(store).await;
+    announce(store, here, "engine here").await.expect("a node announces");
+    assert_eq!(sweep(store, 1).await, (1, true));
+    assert_eq!(sweep(store, 2).await, (1, false));
+    assert_eq!(all(store).await, [pair("app", "stays"), pair("engine here", "here")]);
+}
+
+/// So a process that joins anew keeps its name, and what is registered for good stays.
+pub async fn a_name_belongs_to_whoever_registered_it_last<S: Store + ?Sized>(store: &S) {
+    let gone = node(store).await;
+    for name in ["anew", "for good", "gone"] {
+        announce(store, gone, name).await.expect("a node announces");
+    }
+    assert!(register(store, "for good", "here").await, "it is no node's now");
+    leave(store, gone).await;
+    let here = node(store).await;
+    assert!(announce(store, here, "anew").await.expect("a node announces"), "it is another node's now");
+    assert_eq!(sweep(store, 10).await, (1, false));
+    assert_eq!(all(store).await, [pair("anew", "here"), pair("for good", "here")]);
+    leave(store, here).await;
+    node(store).await;
+    assert_eq!(sweep(store, 10).await, (1, false));
+    assert_eq!(all(store).await, [pair("for good", "here")]);
+}
+
+/// Else it would stay for ever.
+pub async fn a_node_that_is_gone_announces_nothing<S: Store + ?Sized>(store: &S) {
+    let gone = node(store).await;
+    leave(store, gone).await;
+    let answer = announce(store, gone, "engine").await;
+    assert!(matches!(answer, Err(StoreError::LeaseLost)), "{answer:?}");
+    assert_eq!(all(store).await, []);
 }

@@ -8,7 +8,7 @@ use onward_core::{
     waiter::Fact,
 };
 
-use super::state::State;
+use super::state::{Registration, State};
 
 impl State {
     pub(super) fn control(
@@ -114,7 +114,28 @@ impl State {
                 self.event_ids.remove(&event.id);
             }
         }
-        let more = [past.len(), old.len()].iter().any(|removed| *removed > 0 && *removed >= limit);
-        Swept { runs: past.len(), events: old.len(), more }
+        let announced = self.sweep_announced(limit);
+        let more = [past.len(), old.len(), announced].iter().any(|removed| *removed > 0 && *removed >= limit);
+        Swept { runs: past.len(), events: old.len(), announced, more }
+    }
+
+    /// Puts a value under a name; gives whether that changed something.
+    pub(super) fn put_registration(&mut self, name: String, registration: Registration) -> bool {
+        if self.registrations.get(&name) == Some(&registration) {
+            return false;
+        }
+        self.registrations.insert(name, registration);
+        true
+    }
+
+    /// Forgets some of what nodes announced that are gone; gives how many.
+    fn sweep_announced(&mut self, limit: usize) -> usize {
+        let is_gone = |of: &Registration| of.node.is_some_and(|node| !self.nodes.contains_key(&node));
+        let gone = self.registrations.iter().filter(|(_, of)| is_gone(of)).map(|(name, _)| name.clone());
+        let gone: Vec<String> = gone.take(limit).collect();
+        for name in &gone {
+            self.registrations.remove(name);
+        }
+        gone.len()
     }
 }

@@ -33,7 +33,15 @@ pub(super) struct State {
     pub(super) event_ids: BTreeSet<String>,
     pub(super) last_received_at: Option<Timestamp>,
     pub(super) settings: BTreeMap<&'static str, Payload>,
-    pub(super) registrations: BTreeMap<String, Payload>,
+    pub(super) registrations: BTreeMap<String, Registration>,
+}
+
+/// A value under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Registration {
+    pub(super) value: Payload,
+    /// The node that announced it, with which it goes; `None` where it stays.
+    pub(super) node: Option<NodeId>,
 }
 
 /// A run with what belongs to it alone.

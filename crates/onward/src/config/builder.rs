@@ -47,6 +47,7 @@ pub struct Builder {
     pub(crate) forget_kept_key: bool,
     pub(crate) token_lifetime: Duration,
     pub(crate) encryption: Vec<EncryptionKey>,
+    pub(crate) is_encryption_required: bool,
     pub(crate) wait_max: Duration,
     pub(crate) drain: Duration,
     pub(crate) start_patience: Duration,
@@ -74,6 +75,7 @@ impl Default for Builder {
             forget_kept_key: false,
             token_lifetime: Duration::from_secs(7 * 24 * 3600),
             encryption: Vec::new(),
+            is_encryption_required: false,
             wait_max: Duration::from_secs(55),
             drain: Duration::from_secs(30),
             start_patience: Duration::from_secs(30),
@@ -223,9 +225,29 @@ impl Builder {
     }
 
     /// A key that encrypts requests, step outputs and responses at rest, by its number. The first one given encrypts,
-    /// all decrypt. What was stored before encryption was turned on stays readable.
+    /// all decrypt. What was stored before encryption was turned on stays readable, unless
+    /// [`require_encryption`](Builder::require_encryption) refuses it.
     pub fn encryption_key(mut self, id: u32, secret: [u8; 32]) -> Self {
         self.encryption.push(EncryptionKey::new(id, secret));
+        self
+    }
+
+    /// Refuses stored requests, outputs, errors, responses and chunks that are not encrypted. Without it they are read as they
+    /// are, so that runs from before encryption go on; but somebody who can write to the store and has no key can then give a
+    /// run an output, too. Turn it on when the runs from before encryption have ended and are past their retention.
+    ///
+    /// It needs an [`encryption_key`](Builder::encryption_key). The token key that the store keeps counts as well: where it was
+    /// made before encryption, opening the app is an error, and a [`token_key`](Builder::token_key) of yours with
+    /// [`forget_kept_token_key`](Builder::forget_kept_token_key) replaces it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let secret = [7; 32];
+    /// let onward = onward::Onward::builder().encryption_key(1, secret).require_encryption().open("memory:").await?;
+    /// # onward.shutdown().await }
+    /// ```
+    pub fn require_encryption(mut self) -> Self {
+        self.is_encryption_required = true;
         self
     }
 
@@ -328,6 +350,9 @@ impl Builder {
         let mut complaints = self.complaints.clone();
         if self.forget_kept_key && self.token_keys.is_empty() {
             complaints.push("forget_kept_token_key needs a token_key".to_owned());
+        }
+        if self.is_encryption_required && self.encryption.is_empty() {
+            complaints.push("require_encryption needs an encryption_key".to_owned());
         }
         complaints.extend(self.defaults.check().err().map(|error| error.to_string()));
         complaints.extend(self.scheduler.check().err().map(|error| error.to_string()));

@@ -16,6 +16,7 @@ const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// The step at which a handler cannot go on, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Missing {
+    /// The step's id; of a carried value its name.
     pub(crate) step: String,
     pub(crate) cause: BlockedBy,
 }
@@ -37,6 +38,10 @@ impl Missing {
             BlockedBy::Unreadable => {
                 format!("the kept output of step {step:?} is not of the type that the handler asks for")
             }
+            BlockedBy::NotCarried => format!("the run keeps a value {step:?} that the endpoint does not carry"),
+            BlockedBy::CarriedUnreadable => {
+                format!("the kept value {step:?} is not of the type that the endpoint carries under that name")
+            }
         }
     }
 
@@ -49,6 +54,13 @@ impl Missing {
             }
             BlockedBy::Unreadable => {
                 "deploy a handler whose type reads what the one before it wrote, or give the step another id"
+            }
+            BlockedBy::NotCarried => {
+                "deploy an endpoint that carries a value of this name (carry), or calls carry_retired for it"
+            }
+            BlockedBy::CarriedUnreadable => {
+                "deploy a type that reads what the one before it wrote, or carry the new type under another name and call \
+                 carry_retired for this one"
             }
         }
     }

@@ -131,7 +131,7 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
-    if endpoint.options.check().is_err() {
+    if endpoint.options.check().is_err() || Carried::check(&endpoint.carried).is_err() {
         return Err(Code::EndpointMisconfigured);
     }
     let created_at = shared.clock.now();
@@ -227,8 +227,12 @@ where
     let own = Arc::clone(&context);
     shared.tasks.spawn("start", async move {
         let stored = stored.await;
-        if stored.is_ok() {
-            own.begun(lease);
+        match &stored {
+            Ok(_) => own.begun(lease),
+            // The run may be stored all the same, and leased to this node, where nobody goes on with it. It is given back here
+            // because the client may have left meanwhile.
+            Err(StoreError::Unavailable(_)) => own.shared.release(lease),
+            Err(_) => {}
         }
         // Why: a client that was given back to nobody leaves its run to a task, as it is dropped.
         drop(tell.send((client, stored)));
@@ -250,10 +254,6 @@ where
         }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a run was not started");
-            if matches!(error, StoreError::Unavailable(_)) {
-                // Why: it may be stored all the same, and leased to this node, which nobody else could go on with.
-                shared.release(lease);
-            }
             Err(unavailable())
         }
     }

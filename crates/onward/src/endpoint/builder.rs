@@ -159,8 +159,16 @@ impl EndpointBuilder {
     }
 
     /// Carries a value that outer middleware puts into the request's extensions (an authenticated user, say) to the
-    /// run's resumptions, which outer middleware does not see. It is stored with the run, as JSON; a value that cannot
-    /// be is a `500` before the handler runs.
+    /// run's resumptions, which outer middleware does not see. The value is stored with the run, as JSON and under
+    /// `name`; a value that cannot be stored is a `500` before the handler runs.
+    ///
+    /// The type may be renamed or moved; the name stays. A run whose kept value this endpoint cannot restore, because it
+    /// carries nothing of that name or because the JSON is not of type `T`, is blocked
+    /// (see [`Options::blocked_for`](crate::Options::blocked_for)): its handler is not called without the value.
+    /// [`carry_retired`](Self::carry_retired) says that a name is gone on purpose.
+    ///
+    /// Two values of one endpoint have different names: [`Onward::start`](crate::Onward::start) returns an error
+    /// otherwise.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
@@ -171,15 +179,31 @@ impl EndpointBuilder {
     /// async fn pay(axum::Extension(user): axum::Extension<User>, _step: onward::Step) -> String {
     ///     user.0
     /// }
-    /// let app = onward.endpoint().carry::<User>().route::<()>("/pay", axum::routing::post(pay));
+    /// let app = onward.endpoint().carry::<User>("user").route::<()>("/pay", axum::routing::post(pay));
     /// # drop(app);
     /// # onward.shutdown().await }
     /// ```
-    pub fn carry<T>(mut self) -> Self
+    pub fn carry<T>(mut self, name: &str) -> Self
     where
         T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     {
-        self.carried.push(Carried::of::<T>());
+        self.carried.push(Carried::of::<T>(name));
+        self
+    }
+
+    /// Says that [`carry`](Self::carry) had this name once and that the handler no longer needs the value: runs that
+    /// kept one go on without it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), onward::Error> {
+    /// # let onward = onward::Onward::open("memory:").await?;
+    /// # async fn pay(_step: onward::Step) {}
+    /// let app = onward.endpoint().carry_retired("user").route::<()>("/pay", axum::routing::post(pay));
+    /// # drop(app);
+    /// # onward.shutdown().await }
+    /// ```
+    pub fn carry_retired(mut self, name: &str) -> Self {
+        self.carried.push(Carried::retired(name));
         self
     }
 
@@ -203,6 +227,9 @@ impl EndpointBuilder {
 
     fn complain(&self) {
         if let Err(error) = self.options.check() {
+            self.onward.0.complain(error.to_string());
+        }
+        if let Err(error) = Carried::check(&self.carried) {
             self.onward.0.complain(error.to_string());
         }
         // An app may pin by default and leave the versions to its endpoints, so this is not wrong before.

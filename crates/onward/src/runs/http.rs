@@ -124,6 +124,7 @@ fn info(run: &RunSummary) -> RunInfo {
         status: run.status.to_owned(),
         created_at: millis(run.created_at),
         finished_at: run.finished_at.map(millis),
+        unreadable: run.unreadable.clone(),
     }
 }
 

@@ -68,8 +68,12 @@ impl Sealer {
         Ok(())
     }
 
-    fn open_record(&self, record: &mut RunRecord) -> Result<(), StoreError> {
+    fn open_request(&self, record: &mut RunRecord) -> Result<(), StoreError> {
         record.request = self.open(record.run_id, Purpose::Request, std::mem::take(&mut record.request))?;
+        Ok(())
+    }
+
+    fn open_outcome_of(&self, record: &mut RunRecord) -> Result<(), StoreError> {
         record.outcome.as_mut().map_or(Ok(()), |outcome| self.open_outcome(record.run_id, outcome))
     }
 
@@ -88,7 +92,8 @@ impl Sealer {
     }
 
     fn open_loaded(&self, loaded: &mut Loaded) -> Result<(), StoreError> {
-        self.open_record(&mut loaded.record)?;
+        self.open_request(&mut loaded.record)?;
+        self.open_outcome_of(&mut loaded.record)?;
         for entry in &mut loaded.journal {
             if let Some(payload) = payload(entry) {
                 *payload = self.open(loaded.record.run_id, Purpose::Entry, std::mem::take(payload))?;
@@ -175,9 +180,13 @@ impl Store for SealedStore {
     fn run(&self, run_id: RunId) -> BoxFuture<'static, Result<Option<RunRecord>, StoreError>> {
         let (record, sealer) = (self.inner.run(run_id), Arc::clone(&self.sealer));
         Box::pin(async move {
-            let mut record = record.await?;
-            record.as_mut().map_or(Ok(()), |record| sealer.open_record(record))?;
-            Ok(record)
+            let Some(mut record) = record.await? else { return Ok(None) };
+            // A run that was cancelled because its request does not open has an outcome all the same.
+            if sealer.open_request(&mut record).is_err() {
+                record.request = Payload::default();
+            }
+            sealer.open_outcome_of(&mut record)?;
+            Ok(Some(record))
         })
     }
 
@@ -235,6 +244,10 @@ impl Store for SealedStore {
 
     fn register(&self, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
         self.inner.register(name, value)
+    }
+
+    fn announce(&self, node: NodeId, name: String, value: Payload) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.inner.announce(node, name, value)
     }
 
     fn unregister(&self, name: String) -> BoxFuture<'static, Result<bool, StoreError>> {

@@ -43,6 +43,27 @@ async fn a_client_that_leaves_while_its_run_is_being_stored_does_not_strand_it()
 }
 
 #[tokio::test]
+async fn a_run_whose_first_write_was_in_doubt_when_its_client_left_goes_on() {
+    let count = Count::default();
+    let counted = count.clone();
+    let handler =
+        async move |step: Step| step.run("once", async || Ok::<_, StepError>(counted.hit().to_string())).await;
+    let checkpoints = |call: Call| call == Call::Checkpoint;
+    let faulty = FaultyStore::counting(Arc::new(MemoryStore::new()), checkpoints).with_fault(1, Fault::FailAfter);
+    let (clock, builder) = (ManualClock::new(), Onward::builder());
+    let app = App::on(Arc::new(faulty), clock, builder, |onward| onward.route("/", post(handler))).await;
+    let request = || Request::post("/").header("idempotency-key", "k").body(Body::empty()).unwrap();
+    let mut left = Box::pin(app.router.clone().oneshot(request()));
+    assert!(futures_util::poll!(&mut left).is_pending(), "the run is being stored");
+    drop(left);
+    app.settle().await;
+    let runs = app.onward.runs().list(onward::RunQuery::new()).await.unwrap().runs;
+    assert_eq!((runs.len(), runs[0].status, count.get()), (1, "completed", 1));
+    let response = app.send(request()).await;
+    assert_eq!((response.status().as_u16(), text(&response), count.get()), (200, "1", 1));
+}
+
+#[tokio::test]
 async fn an_event_that_came_in_time_counts_however_late_the_run_sees_it() {
     let dir = tempfile::tempdir().unwrap();
     let handler = async |step: Step| {

@@ -82,7 +82,7 @@ async fn extractors_state_nesting_and_carried_values_work_in_a_replay() {
         Ok(format!("{greeting} {} {team} {id} {} {uri}", user.0.0, params.q))
     }
     let app = App::new(|onward| {
-        let inner = onward.endpoint().carry::<User>().route("/items/{id}", get(handler));
+        let inner = onward.endpoint().carry::<User>("user").route("/items/{id}", get(handler));
         let inner: Router<()> = inner.with_state("hello");
         Router::new().nest("/{team}", inner).layer(axum::Extension(User("ada".to_owned())))
     })

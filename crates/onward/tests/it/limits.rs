@@ -101,7 +101,7 @@ impl serde::Serialize for Stubborn {
 #[tokio::test]
 async fn what_cannot_be_carried_is_refused_before_the_handler_runs() {
     let app = App::new(|onward| {
-        let durable = onward.endpoint().carry::<Stubborn>().route("/", get(async |_: Step| "ran"));
+        let durable = onward.endpoint().carry::<Stubborn>("stubborn").route("/", get(async |_: Step| "ran"));
         durable.layer(axum::Extension(Stubborn(0)))
     })
     .await;

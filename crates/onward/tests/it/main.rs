@@ -6,6 +6,7 @@ mod support;
 
 mod answers;
 mod blocked;
+mod carry;
 mod crash;
 mod crashed;
 mod events;
@@ -24,4 +25,5 @@ mod steps;
 mod streaming;
 mod streaming_faults;
 mod tasks;
+mod unreadable;
 mod versions;

@@ -90,6 +90,40 @@ async fn what_is_encrypted_is_not_in_the_store_and_survives_rotation() {
     assert!(seen >= 3);
 }
 
+/// Who can write to the store and has no key gives no run a request, an output, or a key for tokens.
+#[tokio::test]
+async fn an_app_that_requires_encryption_goes_on_with_nothing_that_is_not() {
+    let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::new());
+    let open = |builder| App::on(store.clone(), clock.clone(), builder, |onward: &Onward| onward.route("/", get(nap)));
+    let before = open(Onward::builder().parked_max(0)).await;
+    let first = before.get("/").await;
+    before.onward.shutdown().await.unwrap();
+
+    let strict = || Onward::builder().encryption_key(1, [1; 32]).require_encryption().parked_max(0);
+    let refused = strict().clock(Arc::new(clock.clone())).store(store.clone()).await.unwrap_err();
+    assert!(with_causes(&refused).contains("forget_kept_token_key"), "{refused:?}");
+    let own = || strict().token_key(1, [2; 32]).forget_kept_token_key();
+    let log = Log::default();
+    let listens = log.listen();
+    let app = open(own()).await;
+    app.advance(Duration::from_secs(3 * 3600)).await;
+    assert!(log.text().contains("require_encryption"), "{}", log.text());
+    drop(listens);
+    assert!(store.all().iter().all(|run| run.record.outcome.is_none()), "it did not go on");
+    assert_eq!(text(&app.outcome("/").await), "response 31337", "its own runs do");
+    app.onward.shutdown().await.unwrap();
+
+    let lenient = open(Onward::builder().encryption_key(1, [1; 32])).await;
+    assert_eq!(text(&lenient.follow(first).await), "response 31337");
+    let needs_key = Onward::builder().require_encryption().open("memory:").await.unwrap_err();
+    assert!(needs_key.to_string().contains("require_encryption needs an encryption_key"), "{needs_key}");
+}
+
+/// An error with its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 #[tokio::test]
 async fn nothing_of_what_users_wrote_is_in_the_file_of_an_app_that_encrypts() {
     const SECRET: &str = "31337";

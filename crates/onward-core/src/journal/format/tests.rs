@@ -9,6 +9,10 @@ use crate::{
     step::{StepId, StepKind},
 };
 
+/// The reasons in the order of their numbers in storage.
+const CAUSES: [BlockedBy; 4] =
+    [BlockedBy::NotAsked, BlockedBy::Unreadable, BlockedBy::NotCarried, BlockedBy::CarriedUnreadable];
+
 fn change() -> impl Strategy<Value = Change> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..64).prop_map(Payload::from);
     let time = || any::<i64>().prop_map(Timestamp::from_micros);
@@ -23,10 +27,7 @@ fn change() -> impl Strategy<Value = Change> {
         (any::<u32>(), bytes()).prop_map(|(n, error)| Change::Failed { attempt: Attempt(n), error }),
         Just(Change::Reset),
         Just(Change::LetGo),
-        (".{0,40}", any::<bool>()).prop_map(|(step, unread)| {
-            let cause = if unread { BlockedBy::Unreadable } else { BlockedBy::NotAsked };
-            Change::Blocked { step, cause }
-        }),
+        (".{0,40}", proptest::sample::select(&CAUSES)).prop_map(|(step, cause)| Change::Blocked { step, cause }),
     ]
 }
 
@@ -48,4 +49,16 @@ proptest! {
 fn a_newer_format_is_refused_by_its_number() {
     assert_eq!(decode(Seq(0), &[9, 1, 2]), Err(InvalidEntry::Newer(9)));
     assert_eq!(decode(Seq(0), &[]), Err(InvalidEntry::Damaged));
+}
+
+/// An older release reads what it knows, and says of the rest that it is newer and not that it is damaged.
+#[test]
+fn each_reason_of_a_blocked_run_has_its_number_and_the_version_that_brought_it() {
+    for (number, cause) in CAUSES.into_iter().enumerate() {
+        let change = Change::Blocked { step: "s".to_owned(), cause };
+        let step = StepId::try_new("handler", 0).unwrap();
+        let entry = Entry { seq: Seq(0), at: Timestamp::EPOCH, step, kind: StepKind::Handler, change };
+        let bytes = encode(&entry);
+        assert_eq!((bytes[0], usize::from(bytes[bytes.len() - 1])), (if number < 2 { 2 } else { 3 }, number));
+    }
 }
