@@ -6,6 +6,8 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use crate::{client::Told, cluster::Done, pace::Pace, record::Line};
 
 pub(crate) use self::{outcomes::Money, takeover::takeovers};
@@ -32,7 +34,16 @@ pub(crate) struct Verdict {
     pub(crate) early_us: i64,
 }
 
+/// How many times slower than an idle machine one may be on which every lease is renewed in time.
+const QUICK: u32 = 3;
+
 impl Life<'_> {
+    /// Whether the machine was quick enough for all leases to be renewed in time, so that a lost one is a finding.
+    pub(crate) fn was_quick(&self) -> bool {
+        let (Some(first), Some(last)) = (self.lines.first(), self.lines.last()) else { return false };
+        self.pace.between(first.at, last.at) * QUICK > Duration::from_micros(last.at - first.at)
+    }
+
     pub(crate) fn check(&self) -> Verdict {
         let mut verdict = Verdict { early_us: i64::MIN, ..Verdict::default() };
         steps::check(self, &mut verdict);

@@ -7,7 +7,7 @@ mod told;
 
 pub(crate) use self::{
     ask::{Answer, Ask, Http},
-    load::order_until,
+    load::{order_at_once, order_until},
     stream::Shown,
     told::{Ended, Told},
 };

@@ -4,6 +4,7 @@ use std::{
     fs::OpenOptions,
     io,
     net::SocketAddr,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -137,6 +138,21 @@ impl Cluster {
     pub(crate) fn go(&mut self, number: usize) -> io::Result<()> {
         self.signal(number, Signal::SIGCONT)?;
         self.done.continued.push((format!("n{number}.{}", self.nodes[number].life), stopwatch()));
+        Ok(())
+    }
+
+    /// Starts nodes again that a step took down.
+    pub(crate) fn revive(&mut self) -> io::Result<()> {
+        for number in 0..NODES {
+            let node = &mut self.nodes[number];
+            let Some(process) = &mut node.process else { continue };
+            if process.try_wait()?.is_some_and(|status| status.signal() == Some(Signal::SIGABRT as i32)) {
+                self.addresses.lock()[number] = None;
+                node.process = None;
+                self.done.killed.push((format!("n{number}.{}", node.life), stopwatch()));
+                self.begin(number, 0)?;
+            }
+        }
         Ok(())
     }
 

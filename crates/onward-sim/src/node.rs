@@ -3,6 +3,8 @@
 mod handlers;
 mod traced;
 
+pub(crate) use self::handlers::CRASHES_MAX;
+
 use std::{
     io::Write as _,
     path::PathBuf,

@@ -34,6 +34,10 @@ pub(crate) enum Kind {
     Stream,
     /// A step that commits with a row of a table of its own.
     Money,
+    /// A step that takes its process down each time. Ordered where a seed tries that alone.
+    Fatal,
+    /// A step that blocks its thread for longer than a lease lasts. Ordered where a seed tries that alone.
+    Blocking,
 }
 
 impl Kind {
@@ -70,6 +74,8 @@ impl Kind {
             Self::Child => "/child",
             Self::Stream => "/stream",
             Self::Money => "/money",
+            Self::Fatal => "/fatal",
+            Self::Blocking => "/blocking",
         }
     }
 

@@ -15,6 +15,10 @@ const SKEW_MAX: i64 = 60;
 
 /// One seed of so many kills one node and breaks nothing else: for how long a takeover takes.
 const ONE_KILL_EVERY: u64 = 5;
+/// One of so many breaks nothing by itself, and has a run whose step takes its process down each time.
+const FATAL_EVERY: u64 = 10;
+/// One of so many breaks nothing, and has steps that block all threads of a node for longer than its lease lasts.
+const BLOCKING_EVERY: u64 = 10;
 
 /// One thing that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +39,35 @@ pub(crate) enum Act {
     Restart,
 }
 
+/// What a seed tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// Nodes are killed, stopped and cut off.
+    Faults,
+    /// One node is killed once.
+    OneKill,
+    /// A step takes its process down, until its run has failed as crashed.
+    Fatal,
+    /// Steps block their threads.
+    Blocking,
+}
+
+impl Trial {
+    const fn of(seed: u64) -> Self {
+        match seed {
+            seed if seed % ONE_KILL_EVERY == ONE_KILL_EVERY - 1 => Self::OneKill,
+            seed if seed % FATAL_EVERY == 3 => Self::Fatal,
+            seed if seed % BLOCKING_EVERY == 7 => Self::Blocking,
+            _ => Self::Faults,
+        }
+    }
+}
+
 /// The life of a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    pub(crate) trial: Trial,
     /// How wrong each node's clock is at first, in seconds.
     pub(crate) skews: [i64; NODES],
     /// What is done when, the earliest first.
@@ -53,24 +82,24 @@ impl Plan {
         let load = Duration::from_millis(draws.random_range(2_500..4_500));
         let skews = std::array::from_fn(|_| skew(&mut draws));
         let mut acts = Vec::new();
-        let kills_one = seed % ONE_KILL_EVERY == ONE_KILL_EVERY - 1;
-        if kills_one {
+        let trial = Trial::of(seed);
+        if trial == Trial::OneKill {
             let node = draws.random_range(0..NODES);
             let at = Duration::from_millis(draws.random_range(500..1_500));
             acts.extend([(at, Act::Kill(node)), (at + LEASE * 2, Act::Start(node, skew(&mut draws)))]);
         }
-        for node in (0..NODES).filter(|_| !kills_one) {
+        for node in (0..NODES).filter(|_| trial == Trial::Faults) {
             let mut at = Duration::from_millis(draws.random_range(200..1_500));
             while at < load {
                 at = fault(node, at, &mut draws, &mut acts);
                 at += Duration::from_millis(draws.random_range(300..1_500));
             }
         }
-        if !kills_one && draws.random_range(0..5) == 0 {
+        if trial == Trial::Faults && draws.random_range(0..5) == 0 {
             acts.push((load.mul_f64(draws.random_range(0.2..0.9)), Act::Restart));
         }
         acts.sort_by_key(|(at, _)| *at);
-        Self { seed, skews, acts, load }
+        Self { seed, trial, skews, acts, load }
     }
 
     /// Whether it needs a database server of its own.

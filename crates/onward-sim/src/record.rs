@@ -88,16 +88,25 @@ pub(crate) fn read(folder: &Path) -> io::Result<Vec<Line>> {
 }
 
 /// Returns lines of the processes' logs that no fault explains: executions that hung, and panics.
-pub(crate) fn complaints(folder: &Path) -> Vec<String> {
-    let mut complaints = Vec::new();
+pub(crate) fn complaints(folder: &Path) -> impl Iterator<Item = String> {
+    logged(folder, |line| line.contains("execution hung") || line.contains("panicked"))
+}
+
+/// Returns some lines of the processes' logs, as what is wrong.
+fn logged(folder: &Path, is_wrong: fn(&str) -> bool) -> impl Iterator<Item = String> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "log") {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let complains = |line: &&str| line.contains("execution hung") || line.contains("panicked");
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            complaints.extend(text.lines().filter(complains).map(|line| format!("P1: {name}: {line}")));
+            found.extend(text.lines().filter(|line| is_wrong(line)).map(|line| format!("P1: {name}: {line}")));
         }
     }
-    complaints
+    found.into_iter()
+}
+
+/// Returns lines that tell of a node which lost its lease, or was about to.
+pub(crate) fn lost_leases(folder: &Path) -> impl Iterator<Item = String> {
+    logged(folder, |line| line.contains("could not renew its lease") || line.contains("lost its lease"))
 }

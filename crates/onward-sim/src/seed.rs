@@ -17,10 +17,11 @@ use tokio::{
 use crate::{
     busy,
     check::{Life, Money, Verdict, takeovers},
-    client::{Caller, Http, Times, Told, order_until},
+    client::{Caller, Http, Times, Told, order_at_once, order_until},
     cluster::{Cluster, Done},
+    order::Kind,
     pace::Pace,
-    plan::{Act, NODES, Plan},
+    plan::{Act, NODES, Plan, Trial},
     proxy::Way,
     record, tables,
 };
@@ -29,6 +30,10 @@ use crate::{
 const CLIENTS: u64 = 32;
 /// How long everything may take to end once nothing is broken any more, at the machine's [pace](Pace).
 const CALM_MAX: Duration = Duration::from_secs(45);
+/// How many steps block a thread each, at once: more than all nodes have.
+const BLOCKING: usize = 9;
+/// How often it is looked whether a step took its node down.
+const REVIVE_EVERY: Duration = Duration::from_millis(50);
 /// The longest time until a killed node's runs go on, at the machine's pace, where others may be down, too.
 const TAKEOVER_MAX: Duration = Duration::from_secs(20);
 
@@ -98,20 +103,29 @@ async fn on(plan: &Plan, database: &Database, folder: &Path, pace: &Pace) -> Res
     for number in 0..CLIENTS {
         clients.spawn(order_until(caller(number), format!("c{number}")));
     }
-    let done = faults(plan, &mut cluster, database, &times).await.map_err(failed)?;
+    match plan.trial {
+        Trial::Fatal => drop(clients.spawn(order_at_once(caller(CLIENTS), Kind::Fatal, 1))),
+        Trial::Blocking => drop(clients.spawn(order_at_once(caller(CLIENTS), Kind::Blocking, BLOCKING))),
+        Trial::Faults | Trial::OneKill => {}
+    }
+    faults(plan, &mut cluster, database, &times).await.map_err(failed)?;
     times.send_replace(Times { is_over: true, deadline: Some(pace.now() + CALM_MAX) });
 
     let (mut told, mut wrong) = (Vec::new(), Vec::new());
-    while let Some(client) = clients.join_next().await {
-        match client {
-            Ok(Ok(its)) => told.extend(its),
-            Ok(Err(error)) => wrong.push(error),
-            Err(error) => wrong.push(format!("a client failed: {error}")),
+    loop {
+        tokio::select! {
+            client = clients.join_next() => match client {
+                None => break,
+                Some(Ok(Ok(its))) => told.extend(its),
+                Some(Ok(Err(error))) => wrong.push(error),
+                Some(Err(error)) => wrong.push(format!("a client failed: {error}")),
+            },
+            () = tokio::time::sleep(REVIVE_EVERY) => cluster.revive().map_err(failed)?,
         }
     }
     until_up(&cluster, NODES, pace).await?;
     times.send_replace(Times { is_over: true, deadline: Some(pace.now() + CALM_MAX) });
-    let mut late = caller(CLIENTS);
+    let mut late = caller(CLIENTS + 1);
     for each in &mut told {
         if let Err(error) = late.again(each).await {
             wrong.push(format!("{} ({:?}), asked again: {error}", each.order.op, each.kind));
@@ -119,15 +133,17 @@ async fn on(plan: &Plan, database: &Database, folder: &Path, pace: &Pace) -> Res
     }
     wrong.extend(settled(&url, pace).await);
     wrong.extend(cluster.ended_by_themselves().map(|node| format!("P1: {node} ended by itself")));
+    let done = cluster.done.clone();
     let only_kills = plan.acts.iter().all(|(_, act)| matches!(act, Act::Kill(_) | Act::Start(..)));
     drop(cluster);
-    let mut figures = judge(folder, &url, (&told, &done, pace), &mut wrong).await;
+    let mut figures = judge(plan, folder, &url, (&told, &done, pace), &mut wrong).await;
     (figures.only_kills, figures.restarts) = (only_kills, plan.restarts());
     if wrong.is_empty() { Ok(figures) } else { Err(wrong) }
 }
 
 /// Lets the checkers see all there is.
 async fn judge(
+    plan: &Plan,
     folder: &Path,
     url: &str,
     (told, done, pace): (&[Told], &Done, &Pace),
@@ -145,7 +161,9 @@ async fn judge(
     });
     let money = rows.iter().filter_map(|row| row.split_once(' '));
     let money: Vec<_> = money.map(|(run, nonce)| Money { run: run.to_owned(), nonce: nonce.to_owned() }).collect();
-    let Verdict { wrong: found, strays, early_us } = Life { lines: &lines, told, done, money: &money, pace }.check();
+    let life = Life { lines: &lines, told, done, money: &money, pace };
+    wrong.extend(record::lost_leases(folder).filter(|_| plan.trial == Trial::Blocking && life.was_quick()));
+    let Verdict { wrong: found, strays, early_us } = life.check();
     wrong.extend(found);
     let takeovers = takeovers(&lines, done);
     if let Some((at, again)) = takeovers.iter().find(|(at, again)| pace.between(*at, *again) > TAKEOVER_MAX) {
@@ -173,10 +191,10 @@ async fn faults(
     cluster: &mut Cluster,
     database: &Database,
     times: &watch::Sender<Times>,
-) -> std::io::Result<Done> {
+) -> std::io::Result<()> {
     let began = Instant::now();
     for (at, act) in &plan.acts {
-        tokio::time::sleep_until(began + *at).await;
+        revive_until(cluster, began + *at).await?;
         if *at > plan.load {
             times.send_modify(|times| times.is_over = true);
         }
@@ -194,11 +212,20 @@ async fn faults(
             }
         }
     }
-    tokio::time::sleep_until(began + plan.load).await;
+    revive_until(cluster, began + plan.load).await?;
     for node in 0..NODES {
         cluster.network(node, Way::Open);
     }
-    Ok(cluster.done.clone())
+    Ok(())
+}
+
+/// Waits, and starts nodes again meanwhile that a step took down.
+async fn revive_until(cluster: &mut Cluster, at: Instant) -> std::io::Result<()> {
+    while Instant::now() < at {
+        cluster.revive()?;
+        tokio::time::sleep_until(at.min(Instant::now() + REVIVE_EVERY)).await;
+    }
+    Ok(())
 }
 
 /// Waits until nothing is under way any more, and tells what is left.

@@ -8,8 +8,9 @@ use std::{
 use super::{Life, Verdict};
 use crate::{
     client::Told,
+    node::CRASHES_MAX,
     order::{Kind, Receipt},
-    record::What,
+    record::{Line, What},
 };
 
 /// How early a timer may be, at the machine's pace: nodes know the database's clock to half of a round trip.
@@ -39,7 +40,8 @@ pub(super) fn check(life: &Life<'_>, verdict: &mut Verdict) {
         match (told.kind, ended.receipt()) {
             (Kind::Hopeless, None) if ended.status == 500 => {}
             (Kind::Never, None) if ended.status == 409 => {}
-            (Kind::Hopeless | Kind::Never, _) | (_, None) => {
+            (Kind::Fatal, None) if ended.body.contains("run-crashed") => crashed(life, told, &mut wrong),
+            (Kind::Hopeless | Kind::Never | Kind::Fatal, _) | (_, None) => {
                 wrong(format!("P1: it ended with {}: {}", ended.status, ended.body));
             }
             (_, Some(receipt)) => {
@@ -88,6 +90,18 @@ fn one(told: &Told, ran: &BTreeSet<&str>, wrong: &mut impl FnMut(String)) {
     let is: Vec<_> = shown.permanent().into_iter().map(|(_, data)| data).collect();
     if is != should {
         wrong(format!("P8: the stream is {is:?}, and should be {should:?}"));
+    }
+}
+
+/// P3: a run that takes its process down is begun again as often as it may, and not once more.
+fn crashed(life: &Life<'_>, told: &Told, wrong: &mut impl FnMut(String)) {
+    let is_fatal = |line: &&Line| matches!(&line.what, What::Start { step, .. } if step == "1-fatal");
+    let begun = life.lines.iter().filter(|line| line.op == told.order.op).filter(is_fatal).count();
+    // The first crash came after progress, and the others count. Where the machine is so slow that a node loses its lease
+    // as it begins, that counts until the node says that it lives.
+    let most = 1 + CRASHES_MAX as usize;
+    if begun > most || begun < most && life.was_quick() {
+        wrong(format!("P3: it took its process down {begun} times, and may {CRASHES_MAX} times after the first"));
     }
 }
 

@@ -153,3 +153,21 @@ fn an_event_that_is_lost_or_comes_twice_breaks_p7() {
     Case::new(Kind::Event, &["e 1"]).with(|case| case.told.sent = vec!["f 1".to_owned()]).breaks("P7");
     Case::new(Kind::Pair, &["e 1", "e 1"]).with(|case| case.told.sent[1] = "e 2".to_owned()).breaks("P7");
 }
+
+#[test]
+fn a_run_that_takes_its_process_down_too_often_or_too_seldom_breaks_p3() {
+    let died = |times: u64| {
+        let case = Case::new(Kind::Fatal, &[]).with(|case| {
+            case.lines.truncate(4);
+            case.told.ended[0] = Ended { status: 500, body: "…/errors/run-crashed".to_owned() };
+        });
+        (0..times).fold(case, |case, time| {
+            let (process, at) = (format!("n{time}.1"), 10_000_000 * (time + 1));
+            case.add(at, &process, 0, What::Enter).add(at + 1, &process, 0, start("1-fatal", 1))
+        })
+    };
+    assert_eq!(died(3).verdict().wrong, Vec::<String>::new());
+    died(4).breaks("P3");
+    died(2).breaks("P3");
+    died(3).with(|case| case.told.ended[0].body = "…/errors/run-failed".to_owned()).breaks("P1");
+}

@@ -24,6 +24,17 @@ pub(crate) async fn order_until(mut caller: Caller, name: String) -> Result<Vec<
     Ok(all)
 }
 
+/// Orders one thing, so many times at once, and sees it through.
+pub(crate) async fn order_at_once(mut caller: Caller, kind: Kind, times: usize) -> Result<Vec<Told>, String> {
+    let one = async |mut caller: Caller, number: usize| {
+        let op = format!("{kind:?}-{number}");
+        caller.order(kind, &op).await.map_err(|error| format!("{op}: {error}"))
+    };
+    let all = (0..times).map(|number| one(caller.fork(), number)).collect::<Vec<_>>();
+    let all = futures_util::future::join_all(all).await;
+    Ok(all.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+}
+
 impl Caller {
     async fn order(&mut self, kind: Kind, op: &str) -> Result<Vec<Told>, String> {
         let members = if kind == Kind::Group { self.draws.random_range(2..4) } else { 1 };

@@ -2,7 +2,7 @@
 
 use axum::{Json, Router, extract::State, routing::post};
 use bytes::Bytes;
-use onward::{Onward, Step, StepError};
+use onward::{Onward, Options, Step, StepError};
 use serde::Deserialize;
 
 use super::{App, traced::Traced};
@@ -25,7 +25,12 @@ pub(super) fn routes(onward: &Onward) -> Router<App> {
         .merge(onward.route("/child", post(child)))
         .merge(onward.route("/stream", post(stream)))
         .merge(onward.route("/money", post(money)))
+        .merge(onward.endpoint().options(Options::default().crashes_max(CRASHES_MAX)).route("/fatal", post(fatal)))
+        .merge(onward.route("/blocking", post(blocking)))
 }
+
+/// How often a run may take its process down until it fails.
+pub(crate) const CRASHES_MAX: u32 = 2;
 
 #[derive(Deserialize)]
 struct Sent {
@@ -148,5 +153,17 @@ async fn stream(State(app): State<App>, step: Step, Json(order): Json<Order>) ->
 async fn money(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
     let traced = Traced::enter(&app, step, &order);
     let outputs = vec![traced.work("0-a").await?, traced.transact("1-money").await?, traced.work("2-c").await?];
+    Ok(receipt(&traced, order, outputs, Vec::new()))
+}
+
+async fn fatal(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
+    let traced = Traced::enter(&app, step, &order);
+    let outputs = vec![traced.work("0-a").await?, traced.die("1-fatal").await?];
+    Ok(receipt(&traced, order, outputs, Vec::new()))
+}
+
+async fn blocking(State(app): State<App>, step: Step, Json(order): Json<Order>) -> Answer {
+    let traced = Traced::enter(&app, step, &order);
+    let outputs = vec![traced.work("0-a").await?, traced.block("1-block").await?, traced.work("2-c").await?];
     Ok(receipt(&traced, order, outputs, Vec::new()))
 }

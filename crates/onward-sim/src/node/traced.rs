@@ -7,6 +7,7 @@ use onward::{RetryPolicy, SqlError, Step, StepContext, StepError};
 use super::App;
 use crate::{
     order::{Order, Output},
+    plan::LEASE,
     record::{Journal, What, stopwatch},
 };
 
@@ -77,6 +78,29 @@ impl Traced {
     pub(super) async fn fail(&self, name: &str) -> Result<Output, StepError> {
         let patience = RetryPolicy::fixed(Duration::from_millis(40), 2)?;
         self.step.run_with(name, async |cx| self.body(name, &cx, u32::MAX).await).retry_policy(patience).await
+    }
+
+    /// A step that takes its process down.
+    pub(super) async fn die(&self, name: &str) -> Result<Output, StepError> {
+        let run = self.step.run_with(name, async |cx| -> Result<Output, StepError> {
+            let (step, attempt) = (name.to_owned(), cx.attempt);
+            self.write(What::Start { step, attempt, key: cx.idempotency_key.clone() });
+            std::process::abort()
+        });
+        Ok(self.got(name, run.await?))
+    }
+
+    /// A step that blocks its thread for longer than a lease lasts.
+    pub(super) async fn block(&self, name: &str) -> Result<Output, StepError> {
+        let run = self.step.run_with(name, async |cx| {
+            let (step, attempt) = (name.to_owned(), cx.attempt);
+            let began = self.write(What::Start { step: step.clone(), attempt, key: cx.idempotency_key.clone() });
+            std::thread::sleep(LEASE * 2);
+            let nonce = self.nonce(name, attempt);
+            let ended = self.write(What::End { step, attempt, nonce: nonce.clone() });
+            Ok::<_, StepError>(Output { nonce, began, ended })
+        });
+        Ok(self.got(name, run.await?))
     }
 
     /// A step that streams: every second chunk is sent on at once.
