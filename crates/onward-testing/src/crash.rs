@@ -21,12 +21,17 @@ use crate::{Fault, clock};
 /// How long a killed process stays dead, on the world's clock.
 const DOWNTIME: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// How often an app may take itself down in one world: runs fail after far fewer crashes.
+const DEATHS_MAX: usize = 1_000;
+
 /// What [`crash_everywhere`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many writes the app makes when nothing goes wrong.
+    /// How many writes the app makes when nothing kills it from outside, in all its lives.
     pub writes: usize,
+    /// How often the app takes itself down, with [`World::die`], when nothing kills it from outside.
+    pub deaths: usize,
     /// How often it was killed and restarted.
     pub crashes: usize,
     /// How often it ended before the write at which it was to be killed: what it writes depends on timing.
@@ -49,11 +54,16 @@ pub struct Report {
 ///
 /// Because the closure runs twice, it should come back to its run as a real client would: with an idempotency key.
 ///
+/// A step that takes its process down calls [`World::die`] instead of ending. Each time the process dies as in 1., and
+/// the closure runs once more as in 2., until a life ends by itself. The writes of all these lives are counted through,
+/// and at each of them the process is killed besides, so that the crashes of a run meet those of everything else.
+///
 /// # Panics
 ///
 /// With the place of the crash, where
 /// - the app panics,
-/// - the second life gives another answer than the one without a crash,
+/// - a later life gives another answer than the one without a crash,
+/// - the app took itself down 1,000 times: whatever calls [`World::die`] is begun again for ever,
 /// - a step succeeded twice, or [`World::ran`] was told that one ran again whose success was durable,
 /// - a journal lost or changed an entry that was durable at the crash, or a run with it,
 /// - an outcome that was durable at the crash changed.
@@ -117,37 +127,74 @@ where
     Fut: Future<Output = T>,
     T: PartialEq + Debug,
 {
-    let whole = World::new(None);
-    let expected = live("without a crash, the app panicked", &whole, world(whole.clone())).await;
-    let expected = expected.expect("nothing kills it");
-    let writes = whole.writes();
-    check("without a crash", &whole.shared, &Journals::default(), whole.now());
-
-    let mut report = Report { writes, crashes: 0, missed: 0 };
+    let whole = lives(&mut world, "without a crash", None, None).await;
+    let writes = whole.writes;
+    let mut report = Report { writes, deaths: whole.deaths, crashes: 0, missed: 0 };
     for nth in 1..=writes {
         for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-            let first = World::new(Some((nth, fault)));
             let side = if fault == Fault::CrashBefore { "before" } else { "after" };
             let place = format!("with a crash {side} write {nth} of {writes}");
-            let panicked = format!("{place}, the app panicked before it");
-            let answer = live(&panicked, &first, world(first.clone())).await;
-            if let Some(answer) = answer {
-                assert_eq!(answer, expected, "{place}, the answer that was given differs");
-            }
-            if !first.is_dead() {
+            let killed = lives(&mut world, &place, Some((nth, fault)), Some(&whole.answer)).await;
+            if killed.killed {
+                report.crashes += 1;
+            } else {
                 report.missed += 1;
-                continue;
             }
-            report.crashes += 1;
-            let durable = Journals::of(&first.shared.memory);
-            let second = first.restarted(DOWNTIME);
-            let panicked = format!("{place}, the app panicked after the restart");
-            let answer = live(&panicked, &second, world(second.clone())).await.expect("nothing kills it again");
-            assert_eq!(answer, expected, "{place}, the answer after the restart differs");
-            check(&place, &second.shared, &durable, second.now());
         }
     }
     report
+}
+
+/// What the lives of an app in one world came to.
+struct Lives<T> {
+    answer: T,
+    writes: usize,
+    /// How often it took itself down.
+    deaths: usize,
+    /// Whether it was killed at the write at which it was to be.
+    killed: bool,
+}
+
+/// Runs the closure in a world of its own, life after life, until one does not end with its process.
+async fn lives<F, Fut, T>(app: &mut F, place: &str, kill: Option<(usize, Fault)>, expected: Option<&T>) -> Lives<T>
+where
+    F: FnMut(World) -> Fut,
+    Fut: Future<Output = T>,
+    T: PartialEq + Debug,
+{
+    let mut world = World::new(kill);
+    let (mut given, mut writes, mut deaths) = (None, 0, 0);
+    let mut durable = Journals::default();
+    let mut killed = false;
+    loop {
+        let side = match kill {
+            None => "",
+            Some(_) if killed => " after the restart",
+            Some(_) => " before it",
+        };
+        let when = if deaths == 0 { side.to_owned() } else { format!("{side} in life {}", world.life()) };
+        let panicked = format!("{place}, the app panicked{when}");
+        if let Some(answer) = live(&panicked, &world, app(world.clone())).await {
+            if let Some(expected) = expected.or(given.as_ref()) {
+                assert_eq!(&answer, expected, "{place}, the answer{when} differs");
+            }
+            given = Some(answer);
+        }
+        writes += world.writes();
+        check(place, &world.shared, &durable, world.now());
+        if !world.is_dead() {
+            let answer = given.expect("a process that lives has answered");
+            return Lives { answer, writes, deaths, killed };
+        }
+        if world.is_killed() {
+            killed = true;
+        } else {
+            deaths += 1;
+            assert!(deaths < DEATHS_MAX, "{place}, the app has taken itself down {deaths} times and begins again");
+        }
+        durable = Journals::of(&world.shared.memory);
+        world = world.restarted(DOWNTIME);
+    }
 }
 
 /// Runs the closure until it ends or the process dies, then lets what it left behind come to rest.

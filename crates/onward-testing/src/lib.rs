@@ -7,6 +7,7 @@
 //! | run an app without a file or a server | [`MemoryStore`] |
 //! | see what happens when a write fails or its answer never comes | [`FaultyStore`] |
 //! | kill an app at each of its writes in turn and check that nothing was lost or done twice | [`crash_everywhere`] |
+//! | see what becomes of a run whose step takes the process down, and of the runs beside it | [`World::die`] |
 //! | check that your own [`Store`](onward_core::Store) keeps its promises | [`store_contract!`] and [`contract`] |
 //! | test on a real PostgreSQL that the test starts by itself | `postgres`, with the feature of that name |
 //!

@@ -106,6 +106,80 @@ async fn a_node_that_lost_its_lease_is_none_until_the_store_takes_it_back() {
     assert_eq!(node.resumer.runs(), [run_id]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_its_lease_takes_its_crashes_back_once_it_has_joined_anew() {
+    let node = Node::new(quiet()).await;
+    node.start();
+    let first = node.scheduler.node().unwrap();
+    node.store.give_up_node();
+    node.store.joins_fail.store(true, Ordering::SeqCst);
+    pass(secs(60)).await;
+    assert_eq!(*node.store.uncounted.lock(), [], "not before it is a node again");
+    node.store.joins_fail.store(false, Ordering::SeqCst);
+    pass(secs(6)).await;
+    let joins = node.store.joined.load(Ordering::SeqCst);
+    let told = node.store.uncounted.lock().clone();
+    assert!(matches!(told[..], [(lost, after, _)] if (lost, after) == (first, joins)), "{told:?}");
+    pass(secs(60)).await;
+    assert_eq!(*node.store.uncounted.lock(), told, "once");
+
+    let second = node.scheduler.node().unwrap();
+    node.store.give_up_node();
+    pass(secs(60)).await;
+    let told: Vec<_> = node.store.uncounted.lock().iter().map(|(lost, joins, _)| (*lost, *joins)).collect();
+    assert_eq!(told, [(first, joins), (second, joins + 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_gave_itself_up_takes_its_crashes_back_once_it_has_joined_anew() {
+    let node = Node::shared(quiet()).await;
+    node.start();
+    let first = node.scheduler.node().unwrap();
+    node.store.set_down(true);
+    pass(secs(60)).await;
+    assert_eq!((node.scheduler.node(), &node.store.uncounted.lock()[..]), (None, &[][..]));
+    node.store.set_down(false);
+    pass(secs(60)).await;
+    let joins = node.store.joined.load(Ordering::SeqCst);
+    let told: Vec<_> = node.store.uncounted.lock().iter().map(|(lost, joins, _)| (*lost, *joins)).collect();
+    assert_eq!(told, [(first, joins)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn crashes_that_could_not_be_taken_back_are_taken_back_with_the_next_heartbeats() {
+    let node = Node::new(Config { lease: secs(9), ..quiet() }).await;
+    node.start();
+    let first = node.scheduler.node().unwrap();
+    pass(millis(10)).await;
+    node.store.give_up_node();
+    node.store.uncounts_fail.store(true, Ordering::SeqCst);
+    pass(millis(9_500)).await; // heartbeats at 3, 6 and 9 s, the first of which finds the lease lost
+    assert_eq!(*node.store.uncounted.lock(), [(first, 2, 1), (first, 2, 2), (first, 2, 3)]);
+    let second = node.scheduler.node().unwrap();
+    node.store.give_up_node();
+    pass(secs(3)).await;
+    assert_eq!(node.store.uncounted.lock()[3..], [(second, 3, 4)], "the store does not answer for the others either");
+    node.store.uncounts_fail.store(false, Ordering::SeqCst);
+    pass(secs(60)).await;
+    assert_eq!(node.store.uncounted.lock()[4..], [(second, 3, 5), (first, 3, 5)], "each until the store has heard it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_lost_its_lease_takes_no_crashes_back() {
+    for is_shared in [false, true] {
+        let node = if is_shared { Node::shared(quiet()).await } else { Node::new(quiet()).await };
+        node.start();
+        pass(secs(20)).await;
+        node.store.set_down(true);
+        pass(secs(5)).await; // shorter than the lease
+        node.store.set_down(false);
+        pass(secs(60)).await;
+        node.scheduler.shutdown().await.unwrap();
+        assert_eq!(node.store.joined.load(Ordering::SeqCst), 1);
+        assert_eq!(*node.store.uncounted.lock(), []);
+    }
+}
+
 /// Resumes nothing.
 struct Nobody;
 

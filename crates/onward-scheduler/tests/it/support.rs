@@ -81,6 +81,7 @@ pub(crate) struct Script {
     pub(crate) checkpoints_fail: AtomicBool,
     /// Heartbeats never answer.
     pub(crate) heartbeats_hang: AtomicBool,
+    pub(crate) uncounts_fail: AtomicBool,
     /// Other processes may write to it.
     pub(crate) is_shared: AtomicBool,
     /// What other processes did and this one has not heard of.
@@ -96,6 +97,8 @@ pub(crate) struct Script {
     pub(crate) heartbeats: Mutex<Vec<(NodeId, Timestamp)>>,
     pub(crate) swept: Mutex<Vec<(Timestamp, Timestamp, usize)>>,
     pub(crate) joined: AtomicUsize,
+    /// Whose crashes were taken back, after how many joins and heartbeats.
+    pub(crate) uncounted: Mutex<Vec<(NodeId, usize, usize)>>,
     pub(crate) gone: Mutex<Vec<NodeId>>,
 }
 
@@ -174,6 +177,11 @@ impl Store for ScriptedStore {
     }
 
     fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>> {
+        let at = (node, self.joined.load(Ordering::SeqCst), self.heartbeats.lock().len());
+        self.uncounted.lock().push(at);
+        if self.uncounts_fail.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Unavailable("scripted".into())) });
+        }
         self.answer(|memory| memory.uncount_crashes(node))
     }
 

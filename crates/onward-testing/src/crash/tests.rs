@@ -33,6 +33,8 @@ enum Flaw {
     AnswersDifferently,
     /// It makes a new run and forgets the one before.
     StartsAnew,
+    /// Its last step takes the process down so often.
+    Dies(usize),
 }
 
 /// An app with one run: a step, a day of sleep, a step.
@@ -78,7 +80,10 @@ impl App {
             }
             return Ok(());
         }
-        self.world.ran(step);
+        let ran = self.world.ran(step);
+        if step == "charge" && matches!(self.flaw, Flaw::Dies(times) if ran <= times) {
+            self.world.die().await;
+        }
         if is_done { Ok(()) } else { self.append(lease, step, succeeded()).await }
     }
 
@@ -164,7 +169,7 @@ async fn complaint(flaw: Flaw) -> String {
 async fn an_app_that_replays_survives_every_crash() {
     let report = crash_everywhere(|world| order(world, Flaw::None)).await;
     // Start, step, sleep, its end, step, outcome: before and after each.
-    assert_eq!(report, Report { writes: 6, crashes: 12, missed: 0 });
+    assert_eq!(report, Report { writes: 6, deaths: 0, crashes: 12, missed: 0 });
 }
 
 #[tokio::test]
@@ -256,5 +261,63 @@ async fn an_app_in_the_background_may_be_settled_before_the_next_word() {
 #[tokio::test]
 async fn an_app_that_writes_nothing_is_never_killed() {
     let report = crash_everywhere(async |world: World| world.life()).await;
-    assert_eq!(report, Report { writes: 0, crashes: 0, missed: 0 });
+    assert_eq!(report, Report { writes: 0, deaths: 0, crashes: 0, missed: 0 });
+}
+
+#[tokio::test]
+async fn a_process_that_a_step_takes_down_is_begun_again_and_killed_at_every_write_besides() {
+    let report = crash_everywhere(|world| order(world, Flaw::Dies(3))).await;
+    assert_eq!(report, Report { writes: 6, deaths: 3, crashes: 12, missed: 0 });
+}
+
+#[tokio::test]
+async fn a_write_after_a_death_is_a_place_for_a_kill() {
+    let lives = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&lives);
+    let report = crash_everywhere(move |world| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        order(world, Flaw::Dies(1))
+    })
+    .await;
+    // Two lives without a kill; three in each of the 12 worlds with one, also where it follows the death.
+    assert_eq!((report.deaths, lives.load(Ordering::Relaxed)), (1, 2 + 12 * 3));
+}
+
+#[tokio::test]
+async fn a_step_that_takes_the_process_down_for_ever_is_found() {
+    let complaint = complaint(Flaw::Dies(usize::MAX)).await;
+    assert_eq!(complaint, "without a crash, the app has taken itself down 1000 times and begins again");
+}
+
+#[tokio::test]
+async fn a_process_that_took_itself_down_does_nothing_more() {
+    let report = crash_everywhere(async |world: World| {
+        let store = world.store();
+        if world.life() == 0 {
+            let late = async {
+                world.ran("late");
+                store.setting("late", Some("1".into())).await
+            };
+            _ = tokio::join!(world.die(), late);
+        }
+        assert_eq!((world.times_run("late"), store.setting("late", None).await.unwrap()), (0, None));
+    })
+    .await;
+    assert_eq!(report, Report { writes: 0, deaths: 1, crashes: 0, missed: 0 });
+}
+
+#[tokio::test]
+async fn another_answer_after_a_death_is_found() {
+    #[expect(clippy::disallowed_methods, reason = "to see its panic")]
+    let checked = tokio::spawn(crash_everywhere(|world| async move {
+        let (life, dying) = (world.life(), world.clone());
+        if life == 0 {
+            #[expect(clippy::disallowed_methods, reason = "it takes the process down after the answer")]
+            tokio::spawn(async move { dying.die().await });
+        }
+        life
+    }));
+    let panic = checked.await.expect_err("the answers differ").into_panic();
+    let complaint = panic.downcast_ref::<String>().unwrap();
+    assert!(complaint.contains("without a crash, the answer in life 1 differs"), "{complaint}");
 }

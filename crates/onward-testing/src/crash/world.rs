@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,6 +22,8 @@ pub struct World {
     store: FaultyStore,
     clock: ManualClock,
     life: usize,
+    /// The write of this life at which the process is killed.
+    kill: Option<(usize, Fault)>,
 }
 
 /// What outlives a crash.
@@ -37,23 +40,25 @@ struct Ledger {
 }
 
 impl World {
-    pub(super) fn new(fault: Option<(usize, Fault)>) -> Self {
+    pub(super) fn new(kill: Option<(usize, Fault)>) -> Self {
         let shared = Arc::new(Shared::default());
-        Self::on(shared, ManualClock::new(), 0, fault)
+        Self::on(shared, ManualClock::new(), 0, kill)
     }
 
-    fn on(shared: Arc<Shared>, clock: ManualClock, life: usize, fault: Option<(usize, Fault)>) -> Self {
+    fn on(shared: Arc<Shared>, clock: ManualClock, life: usize, kill: Option<(usize, Fault)>) -> Self {
         let store = FaultyStore::counting(Arc::new(shared.memory.clone()), Call::is_fact);
-        let store = fault.into_iter().fold(store, |store, (nth, fault)| store.with_fault(nth, fault));
-        Self { shared, store, clock, life }
+        let store = kill.into_iter().fold(store, |store, (nth, fault)| store.with_fault(nth, fault));
+        Self { shared, store, clock, life, kill }
     }
 
-    /// The next life, on what this one has stored.
+    /// The next life, on what this one has stored. It is killed where this one was to be and was not.
     ///
     /// Its clock is another one: who slept in the dead process never wakes.
     pub(super) fn restarted(&self, downtime: Duration) -> Self {
         let clock = ManualClock::starting_at(self.clock.now().after(downtime));
-        Self::on(Arc::clone(&self.shared), clock, self.life + 1, None)
+        let kill = self.kill.filter(|_| !self.is_killed());
+        let kill = kill.map(|(nth, fault)| (nth - self.writes(), fault));
+        Self::on(Arc::clone(&self.shared), clock, self.life + 1, kill)
     }
 
     /// The store that the app must use.
@@ -66,7 +71,7 @@ impl World {
         self.clock.clone()
     }
 
-    /// Which life of the app this is: 0 until the crash, 1 after it.
+    /// Which life of the app this is: 0 until the process dies for the first time, 1 after it, and so on.
     pub fn life(&self) -> usize {
         self.life
     }
@@ -102,12 +107,53 @@ impl World {
         clock::settle(|| self.activity()).await;
     }
 
+    /// Takes the process down: for a step that aborts, or needs more memory than there is.
+    ///
+    /// The process is dead from this call on. Nothing that it does afterwards is stored or counts as
+    /// [run](Self::ran), the future never ends, and the next life begins a second later. A step that dies each time is
+    /// executed again after longer and longer rests until its run fails. [`crash_everywhere`](crate::crash_everywhere)
+    /// moves the clock past these rests.
+    ///
+    /// The request needs an idempotency key: without one a run is stored with its first step, and a run that takes the
+    /// process down before that is unknown to the next life.
+    ///
+    /// # Example
+    ///
+    /// The step takes the process down twice. Here nothing is stored; with `onward` the closure of a step calls `die`.
+    ///
+    /// ```
+    /// use onward_testing::{World, crash_everywhere};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let report = crash_everywhere(async |world: World| {
+    ///     if world.ran("render") <= 2 {
+    ///         world.die().await;
+    ///     }
+    ///     "rendered"
+    /// })
+    /// .await;
+    /// assert_eq!(report.deaths, 2);
+    /// # }
+    /// ```
+    pub async fn die(&self) -> ! {
+        self.store.crash();
+        loop {
+            pending::<()>().await;
+        }
+    }
+
     pub(super) fn writes(&self) -> usize {
         self.store.writes()
     }
 
     pub(super) fn is_dead(&self) -> bool {
         self.store.is_crashed()
+    }
+
+    /// Whether the process was killed at the write at which it was to be.
+    pub(super) fn is_killed(&self) -> bool {
+        self.kill.is_some_and(|(nth, _)| self.writes() >= nth)
     }
 
     pub(super) fn now(&self) -> Timestamp {
