@@ -48,6 +48,20 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(micros).unwrap_or(i64::MAX)))
     }
 
+    /// The time that long before, rounded up to a microsecond.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use onward_core::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::from_micros(5_000).before(Duration::from_millis(2)), Timestamp::from_micros(3_000));
+    /// ```
+    #[must_use]
+    pub fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero where it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

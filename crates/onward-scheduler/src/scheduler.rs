@@ -6,6 +6,7 @@ mod config;
 mod doubt;
 mod elsewhere;
 mod keeper;
+mod lost;
 mod readiness;
 mod release;
 mod stats;
@@ -79,9 +80,13 @@ pub struct Scheduler {
     stop: CancellationToken,
     /// Ends the heartbeat.
     left: CancellationToken,
-    /// The lease was renewed.
+    /// When the app's runtime last showed that it has a thread which is not blocked.
+    pulse_at: Mutex<Duration>,
+    /// The lease was renewed, or the node has joined.
     beat: watch::Sender<()>,
     writes: Writes,
+    /// A claim was told that the lease is lost.
+    refused: Notify,
     /// A run is due now.
     due: Notify,
     /// The hint below became earlier.
@@ -142,8 +147,10 @@ impl Scheduler {
             loops: TaskTracker::new(),
             stop,
             left: CancellationToken::new(),
+            pulse_at: Mutex::default(),
             beat: watch::Sender::default(),
             writes: Writes::default(),
+            refused: Notify::new(),
             due: Notify::new(),
             hinted: Notify::new(),
             hint: Mutex::new(Timestamp::NEVER),
@@ -155,7 +162,10 @@ impl Scheduler {
     /// Registers this process as a node of its store.
     pub async fn join(&self) -> Result<NodeId, StoreError> {
         let _joining = self.joining.lock().await;
-        self.join_as_new().await
+        let begun = self.upkeep_now();
+        let node = self.join_as_new().await?;
+        self.writes.worked(begun); // its connections were made as the store was opened
+        Ok(node)
     }
 
     async fn join_as_new(&self) -> Result<NodeId, StoreError> {
@@ -163,9 +173,8 @@ impl Scheduler {
         let node = self.store.join(self.clock.now(), self.config.lease).await?;
         *self.node.lock() = Some(node);
         self.renewed(node, begun);
-        self.writes.worked(begun); // its connections were made
         self.due.notify_one(); // runs of nodes that are gone are due now
-        self.uncount_crashes().await;
+        self.beat.send_replace(());
         Ok(node)
     }
 
@@ -190,20 +199,6 @@ impl Scheduler {
         *self.node.lock() = None;
         self.lost.lock().push(node);
         self.hub.cancel_all();
-    }
-
-    /// Tells the store that this process lives, of each node that it was. What fails is told with the next heartbeat again.
-    async fn uncount_crashes(&self) {
-        loop {
-            let Some(node) = self.lost.lock().last().copied() else { return };
-            match self.store.uncount_crashes(node).await {
-                Ok(()) => self.lost.lock().retain(|lost| *lost != node),
-                Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "crashes were not uncounted");
-                    return;
-                }
-            }
-        }
     }
 
     /// A lease that was asked for at a time has been given.
@@ -258,6 +253,7 @@ impl Scheduler {
         self.tasks.spawn("unserved", self.loops.track_future(Arc::clone(self).end_unserved(resume)));
         self.tasks.spawn("sweep", self.loops.track_future(Arc::clone(self).sweep()));
         self.keep_lease();
+        self.tasks.spawn_beside("lost", Arc::clone(self).tells_that_it_lives());
         self.tasks.spawn_beside("watchdog", Arc::clone(self).watch_executions());
         if self.is_shared {
             self.tasks.spawn_beside("news", Arc::clone(self).news());
@@ -270,6 +266,8 @@ impl Scheduler {
     /// Starts the heartbeat, where the lease goes by the machine on a thread that no step can block.
     fn keep_lease(self: &Arc<Self>) {
         if self.config.upkeep == Upkeep::ByMachine {
+            *self.pulse_at.lock() = self.upkeep_now();
+            self.tasks.spawn_beside("pulse", Arc::clone(self).pulse());
             match keeper::keep(&self.tasks, self.left.clone(), Arc::clone(self).heartbeat()) {
                 Ok(()) => return,
                 Err(error) => tracing::error!(

@@ -28,7 +28,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(900);
 /// let (unreadable, run, now) = (Unreadable::default(), RunId::from_bytes([1; 16]), Timestamp::EPOCH);
 /// assert!(unreadable.found(run, "wrong key", now).is_new);
 /// assert!(!unreadable.found(run, "wrong key", now).is_new);
-/// assert_eq!(unreadable.cause(run).as_deref(), Some("wrong key"));
+/// assert_eq!(unreadable.cause(run, now).as_deref(), Some("wrong key"));
 /// ```
 #[derive(Debug, Default)]
 pub struct Unreadable(Mutex<Met>);
@@ -81,9 +81,11 @@ impl Unreadable {
         self.0.lock().runs.remove(&run_id);
     }
 
-    /// The cause for which a run was found unreadable, if it was.
-    pub fn cause(&self, run_id: RunId) -> Option<String> {
-        self.0.lock().runs.get(&run_id).map(|run| run.cause.clone())
+    /// The cause for which a run was found unreadable of late, if it was.
+    pub fn cause(&self, run_id: RunId, now: Timestamp) -> Option<String> {
+        let met = self.0.lock();
+        let run = met.runs.get(&run_id).filter(|run| now.since(run.last) < FORGET_AFTER)?;
+        Some(run.cause.clone())
     }
 
     /// How many runs were found unreadable, each cause once.
@@ -124,9 +126,10 @@ mod tests {
         assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         let found = unreadable.found(run, "wrong key", now);
         assert_eq!((found.is_new, found.rest, unreadable.total()), (true, Duration::from_secs(1), 2));
+        assert!(unreadable.cause(run, now).is_some() && unreadable.cause(run, now.after(FORGET_AFTER)).is_none());
         unreadable.found(other, "newer", now.after(FORGET_AFTER));
         unreadable.found(other, "newer", now.after(FORGET_AFTER).after(FORGET_AFTER));
-        assert_eq!(unreadable.cause(run), None, "another node has it by now");
+        assert!(!unreadable.0.lock().runs.contains_key(&run), "another node has it by now");
         unreadable.forget(other);
         assert!(unreadable.0.lock().runs.is_empty());
     }

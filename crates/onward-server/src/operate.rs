@@ -16,6 +16,7 @@ use crate::{
     api::run::{Filter, known, page_of, whole},
     engine::{self, Opened},
     options::Mode,
+    record::Origin,
 };
 
 /// The runs that an [`Operator`] lists.
@@ -131,10 +132,17 @@ impl Operator {
     /// Gives a failed run another chance: it goes on from the step that failed it, as soon as its app is open.
     ///
     /// # Errors
-    /// No such run, or one that has not failed; a store that does not answer.
+    /// No such run, one that has not failed, or one whose error is encrypted; a store that does not answer.
     pub async fn retry(&self, run_id: &str) -> Result<(), Error> {
         let Loaded { record, journal, .. } = self.load(run_id).await?;
-        let step = record.outcome.as_ref().and_then(|outcome| operate::failed_step(outcome, &journal));
+        let is_of_engine = Origin::decode(&record.request).is_ok();
+        let step = match &record.outcome {
+            Some(outcome) if is_of_engine => operate::failed_with(outcome, &journal),
+            Some(outcome) => {
+                operate::failed_step(outcome, &journal).map_err(|error| Error::Option(error.to_string()))?
+            }
+            None => None,
+        };
         // As long as the run had.
         let timeout = record.timeout_at.map(|at| at.since(record.created_at));
         let timeout_at = timeout.map(|timeout| self.now().after(timeout));

@@ -424,7 +424,7 @@ impl Options {
     /// that have it, or beside the new one, as in the example of [`version`](Options::version).
     ///
     /// A pinned run whose version no node serves **waits until one does**: its sleeps and events come to nothing
-    /// meanwhile. Its [`timeout`](Options::timeout) ends it, at most a minute late, and it can be cancelled.
+    /// meanwhile. Its [`timeout`](Options::timeout) ends it some minutes late, and it can be cancelled.
     ///
     /// A run that is invoked from a node that does not have its endpoint has no version, and is not pinned.
     pub fn pin_version(mut self) -> Self {

@@ -241,8 +241,12 @@ impl Runs<'_> {
             filter.endpoint = Some(EndpointId::try_new(id).map_err(|error| Error::invalid(error.to_string()))?);
         }
         let page = self.0.0.store.runs(filter).await?;
-        let unreadable = |run: RunSummary, id| RunSummary { unreadable: self.0.0.unreadable.cause(id), ..run };
-        let runs = page.runs.iter().map(|record| unreadable(summary(record), record.run_id)).collect();
+        let now = self.0.0.clock.now();
+        let unreadable = |record: &RunRecord| {
+            if record.status.is_final() { None } else { self.0.0.unreadable.cause(record.run_id, now) }
+        };
+        let runs =
+            page.runs.iter().map(|record| RunSummary { unreadable: unreadable(record), ..summary(record) }).collect();
         Ok(RunPage { runs, next: page.next })
     }
 
@@ -300,7 +304,8 @@ impl Runs<'_> {
     pub async fn retry(&self, run_id: RunId) -> Result<(), Error> {
         let shared = &self.0.0;
         let Loaded { record, journal, .. } = shared.store.load(run_id).await?.ok_or(StoreError::RunNotFound)?;
-        let step = record.outcome.as_ref().and_then(|outcome| operate::failed_step(outcome, &journal));
+        // What cannot be read names no step: the handler goes on from the start of its journal.
+        let step = record.outcome.as_ref().and_then(|outcome| operate::failed_step(outcome, &journal).ok()?);
         let now = shared.clock.now();
         let endpoint = shared.endpoints.goes_on_with(&record);
         let timeout = match endpoint.or_else(|| shared.endpoints.newest(record.endpoint.as_str())) {

@@ -35,11 +35,22 @@ pub(crate) async fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreE
     // The timeout makes the run due however long it should rest.
     let timed_out = match head(&*shared.store, run_id).await {
         Ok(record) => record.is_some_and(|record| record.timeout_at.is_some_and(|at| at <= now)),
-        Err(_) => false,
+        Err(error) => {
+            tracing::warn!(%run_id, error = &error as &dyn std::error::Error, "timeout of an unreadable run not known");
+            false
+        }
     };
-    if !timed_out || time_out(shared, lease, &cause).await.is_err() {
-        shared.scheduler.release(lease, rest);
+    if timed_out {
+        match time_out(shared, lease, &cause).await {
+            Ok(()) | Err(StoreError::LeaseLost | StoreError::RunNotFound) => return,
+            Err(error) => {
+                tracing::warn!(%run_id, error = &error as &dyn std::error::Error, "ending an unreadable run failed");
+                // The store makes the run due at its timeout at the latest, which has passed: so it rests here.
+                shared.clock.sleep_until(shared.clock.now().after(rest)).await;
+            }
+        }
     }
+    shared.scheduler.release(lease, rest);
 }
 
 /// Ends an unreadable run whose time is over.

@@ -104,8 +104,9 @@ impl Scheduler {
         let request = ClaimRequest { node, now, limit, endpoints: resume.endpoints() };
         let Claims { leases, nudged, next_due_at } = match self.store.claim(request).await {
             Err(StoreError::LeaseLost) => {
-                self.rejoin(Some(node)).await?;
-                return Ok(Seen { next_due_at: expected, again_at: None });
+                // Why not here: joining is the heartbeat's, which no step can block, and which notifies.
+                self.refused.notify_one();
+                return Ok(Seen { next_due_at: expected, again_at: Some(Timestamp::NEVER) });
             }
             answer => answer?,
         };

@@ -53,6 +53,9 @@ pub struct Config {
     pub look_min: Duration,
     /// The longest time between two such looks: how late somebody hears of the end of a run if notifications are lost.
     pub look_max: Duration,
+    /// In a store that several processes share: how long every thread of the app's runtime may be blocked until its runs are
+    /// left to others. Blocking code costs no lease before; a runtime that is stuck for good loses its own.
+    pub blocked_max: Duration,
     /// How long an execution may wait for nothing that can come before its run is given back; found at most as long
     /// again after that.
     pub hung_after: Duration,
@@ -73,6 +76,7 @@ impl Default for Config {
             poll_max: Duration::from_secs(5),
             look_min: Duration::from_millis(50),
             look_max: Duration::from_secs(1),
+            blocked_max: Duration::from_secs(300),
             hung_after: Duration::from_secs(5),
             upkeep: Upkeep::default(),
         }
@@ -96,6 +100,7 @@ impl Config {
             (self.sweep_every.is_zero(), "sweep_every must not be zero"),
             (self.sweep_batch == 0, "sweep_batch must not be zero"),
             (self.poll_max.is_zero(), "poll_max must not be zero"),
+            (self.blocked_max < self.lease, "blocked_max must not be less than the lease"),
             (self.hung_after.is_zero(), "hung_after must not be zero"),
             (self.look_min.is_zero(), "look_min must not be zero"),
             (self.look_max < self.look_min, "look_max must not be less than look_min"),

@@ -50,7 +50,8 @@ pub(super) fn keep(
     let guard = Guard { runtime_is_there: Some(runtime_is_there), thread: Some(thread) };
     tasks.spawn_beside("lease", async move {
         until.cancelled().await;
-        drop(guard);
+        // Where no thread of the app waits for it.
+        let _ = tokio::task::spawn_blocking(move || drop(guard)).await;
     });
     Ok(())
 }

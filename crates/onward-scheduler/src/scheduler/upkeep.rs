@@ -5,7 +5,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use onward_core::{StoreError, Timestamp};
 use tokio::time::Instant;
 
-use super::{Scheduler, backoff::Backoff};
+use super::{Scheduler, Upkeep, backoff::Backoff};
 
 /// The shortest and the longest rest after a batch of the sweep; between them it is as long as the batch took.
 const REST_MIN: Duration = Duration::from_millis(10);
@@ -29,21 +29,39 @@ impl Scheduler {
         }
     }
 
+    /// Shows that the app's runtime goes on.
+    pub(super) async fn pulse(self: Arc<Self>) {
+        let every = self.config.blocked_max / 10;
+        while !self.left.is_cancelled() {
+            *self.pulse_at.lock() = self.upkeep_now();
+            self.sleep(every).await;
+        }
+    }
+
+    /// Whether all threads of the app's runtime have been blocked for so long that others are to have its runs.
+    fn is_stuck(&self) -> bool {
+        let is_told = self.is_shared && self.config.upkeep == Upkeep::ByMachine;
+        is_told && self.upkeep_now().saturating_sub(*self.pulse_at.lock()) > self.config.blocked_max
+    }
+
     async fn renew_forever(self: &Arc<Self>) {
         let third = self.config.lease / 3;
         let every = if self.is_shared { third.min(self.config.heartbeat_max) } else { third };
         let mut backoff = Backoff::default();
         let mut pause = every;
         loop {
-            self.sleep(pause).await;
+            tokio::select! {
+                () = self.sleep(pause) => {}
+                () = self.refused.notified() => {}
+            }
             pause = match self.renew().await {
                 Ok(()) => {
                     backoff.reset();
                     if self.is_shared {
                         // Why: nodes may have been found that are gone, and hints from others may have been lost.
                         self.due.notify_one();
-                        self.beat.send_replace(());
                     }
+                    self.beat.send_replace(());
                     every
                 }
                 Err(error) => {
@@ -57,6 +75,11 @@ impl Scheduler {
     /// Renews the lease, or joins anew where it is lost. A store that does not answer is not waited for past the end
     /// of the lease.
     async fn renew(&self) -> Result<(), StoreError> {
+        if self.is_stuck() {
+            return Err(StoreError::Unavailable(
+                "every thread of the app is blocked: its runs are left to others".into(),
+            ));
+        }
         let begun = self.upkeep_now();
         let answer = async {
             let Some(node) = self.node() else { return self.rejoin(None).await };
@@ -64,7 +87,6 @@ impl Scheduler {
                 Err(StoreError::LeaseLost) => self.rejoin(Some(node)).await,
                 Ok(()) => {
                     self.renewed(node, begun);
-                    self.uncount_crashes().await;
                     Ok(())
                 }
                 Err(error) => Err(error),

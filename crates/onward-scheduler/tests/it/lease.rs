@@ -198,6 +198,32 @@ impl Resume for Nobody {
 }
 
 #[test]
+fn a_runtime_that_is_blocked_for_good_leaves_its_runs_to_others() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = ScriptedStore::default();
+    store.is_shared.store(true, Ordering::SeqCst);
+    runtime.block_on(async {
+        let (lease, heartbeat_max) = (millis(200), millis(20));
+        let config = Config { lease, heartbeat_max, blocked_max: secs(1), ..Config::default() };
+        let (port, clock) = (Arc::new(store.clone()), Arc::new(SystemClock::default()));
+        let scheduler = Scheduler::new(port, clock, Arc::new(Hub::default()), TaskSet::new(), config);
+        let node = scheduler.join().await.unwrap();
+        scheduler.start(Arc::new(Nobody));
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        while scheduler.holds_lease(node) {
+            assert!(began.elapsed() < secs(60), "it goes on renewing its lease");
+            thread::sleep(millis(1));
+        }
+        assert!(began.elapsed() > secs(1), "it was blocked for long enough");
+        while scheduler.node().is_none_or(|now| now == node) {
+            assert!(began.elapsed() < secs(60), "it joins anew as it goes on");
+            tokio::time::sleep(millis(1)).await;
+        }
+    });
+}
+
+#[test]
 fn a_lease_is_kept_while_every_thread_of_the_runtime_is_blocked_and_nothing_outlives_the_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = ScriptedStore::default();

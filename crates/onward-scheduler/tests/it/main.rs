@@ -16,4 +16,5 @@ mod release;
 mod shutdown;
 mod sweep;
 mod tasks;
+mod unserved;
 mod watchdog;

@@ -79,6 +79,8 @@ pub(crate) struct Script {
     pub(crate) joins_fail: AtomicBool,
     /// No checkpoint can be written, it says.
     pub(crate) checkpoints_fail: AtomicBool,
+    /// What is done to this run is refused.
+    pub(crate) refuses: Mutex<Option<RunId>>,
     /// Heartbeats never answer.
     pub(crate) heartbeats_hang: AtomicBool,
     pub(crate) uncounts_fail: AtomicBool,
@@ -248,6 +250,9 @@ impl Store for ScriptedStore {
         control: Control,
         now: Timestamp,
     ) -> BoxFuture<'static, Result<Vec<Woken>, StoreError>> {
+        if *self.refuses.lock() == Some(run_id) {
+            return Box::pin(async { Err(StoreError::Corrupt("scripted".into())) });
+        }
         self.answer(|memory| memory.control(run_id, control, now))
     }
 
@@ -466,7 +471,16 @@ impl Node {
         self.sleeping_at(draw, after_start, "ours").await
     }
 
+    /// Stores a run of an endpoint that this node does not serve and that is due now.
+    pub(crate) async fn timing_out(&self, draw: u128, timeout: Duration) -> RunId {
+        self.stored(draw, Duration::ZERO, "theirs", Some(self.clock.at(timeout))).await
+    }
+
     pub(crate) async fn sleeping_at(&self, draw: u128, after_start: Duration, name: &str) -> RunId {
+        self.stored(draw, after_start, name, None).await
+    }
+
+    async fn stored(&self, draw: u128, after_start: Duration, name: &str, timeout_at: Option<Timestamp>) -> RunId {
         let now = self.clock.now();
         let run_id = run(draw);
         let lease = Lease { run_id, fence: Fence::FIRST, node: self.scheduler.node().unwrap() };
@@ -478,7 +492,7 @@ impl Node {
             pinned: false,
             created_at: now,
             request: Payload::default(),
-            timeout_at: None,
+            timeout_at,
             retention: secs(3600),
             key: None,
             parent: None,

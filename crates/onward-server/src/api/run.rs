@@ -49,9 +49,9 @@ pub(super) async fn list(
     let filter = asked.filter().map_err(|invalid| Refusal::malformed(&invalid))?;
     let page = shared.store.runs(filter).await.map_err(|error| refused(&error))?;
     let mut page_of_runs = page_of(&page);
-    for run in page_of_runs["data"].as_array_mut().into_iter().flatten() {
-        let run_id = run["run_id"].as_str().and_then(|id| id.parse().ok());
-        if let Some(cause) = run_id.and_then(|id| shared.unreadable.cause(id)) {
+    let now = shared.clock.now();
+    for (run, record) in page_of_runs["data"].as_array_mut().into_iter().flatten().zip(&page.runs) {
+        if let Some(cause) = shared.unreadable.cause(record.run_id, now).filter(|_| !record.status.is_final()) {
             run["unreadable"] = cause.into();
         }
     }
@@ -246,7 +246,7 @@ pub(super) async fn retry(
     authorize(&shared, &headers)?;
     let run_id = run_id(&run)?;
     let loaded = load(&shared, run_id).await?;
-    let step = loaded.record.outcome.as_ref().and_then(|outcome| operate::failed_step(outcome, &loaded.journal));
+    let step = loaded.record.outcome.as_ref().and_then(|outcome| operate::failed_with(outcome, &loaded.journal));
     control(&shared, run_id, Control::Retry { step, timeout_at: None }).await?;
     Ok(no_content())
 }

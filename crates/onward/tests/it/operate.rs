@@ -213,18 +213,32 @@ async fn a_step_may_have_the_id_of_what_happens_to_the_handler() {
 
 #[tokio::test]
 async fn a_run_that_was_cancelled_without_its_app_answers_as_one_that_was_cancelled_with_it() {
-    let store = MemoryStore::new();
-    let handler = async |step: Step| {
-        step.sleep("nap", "1h").await?;
-        Ok::<_, StepError>("done")
-    };
-    let routes = |onward: &Onward| onward.route("/", get(handler));
-    let app = App::on(Arc::new(store.clone()), ManualClock::new(), Onward::builder().parked_max(0), routes).await;
-    let (mine, theirs) = (app.get("/").await, app.get("/").await);
-    app.onward.runs().cancel(run_id(&mine)).await.unwrap();
-    let cancel = Control::Cancel(onward_host::operate::cancelled());
-    store.control(run_id(&theirs), cancel, app.clock.now()).await.unwrap();
-    let (mine, theirs) = (app.get(&location(&mine)).await, app.get(&location(&theirs)).await);
-    assert_eq!((mine.status(), theirs.status()), (StatusCode::CONFLICT, StatusCode::CONFLICT));
-    assert!(text(&theirs).contains("run-cancelled"), "{}", text(&theirs));
+    let encrypting = || Onward::builder().encryption_key(1, [1; 32]).require_encryption();
+    for builder in [Onward::builder as fn() -> onward::Builder, encrypting] {
+        let store = MemoryStore::new();
+        let handler = async |step: Step| {
+            step.sleep("nap", "1h").await?;
+            Ok::<_, StepError>("done")
+        };
+        let parent = async |step: Step| {
+            let child = step.invoke("child", "GET /", Request::get("/").body(bytes::Bytes::new()).unwrap()).await;
+            Ok::<_, StepError>(child.unwrap_err().to_string())
+        };
+        let routes = |onward: &Onward| onward.route("/", get(handler)).merge(onward.route("/parent", get(parent)));
+        let app = App::on(Arc::new(store.clone()), ManualClock::new(), builder().parked_max(0), routes).await;
+        let (mine, theirs) = (app.get("/").await, app.get("/").await);
+        app.onward.runs().cancel(run_id(&mine)).await.unwrap();
+        app.clock.advance(std::time::Duration::from_millis(10)); // so that the child is the newest
+        let parent = app.get("/parent").await;
+        let child = app.onward.runs().list(RunQuery::new().endpoint("GET /").limit(1)).await.unwrap().runs.remove(0);
+        for run in [run_id(&theirs), child.run_id.parse().unwrap()] {
+            let cancel = Control::Cancel(onward_host::operate::cancelled());
+            store.control(run, cancel, app.clock.now()).await.unwrap();
+        }
+        let (mine, theirs) = (app.get(&location(&mine)).await, app.get(&location(&theirs)).await);
+        assert_eq!((mine.status(), theirs.status()), (StatusCode::CONFLICT, StatusCode::CONFLICT));
+        assert!(text(&theirs).contains("run-cancelled"), "{}", text(&theirs));
+        let parent = app.while_time_goes_on(app.get(&location(&parent))).await;
+        assert!(text(&parent).contains("cancel"), "{}", text(&parent));
+    }
 }
