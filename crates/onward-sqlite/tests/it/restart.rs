@@ -205,3 +205,28 @@ async fn a_copy_that_is_taken_while_the_app_writes_is_of_one_moment_and_goes_on(
     let (lease, _) = restored.claim(request).await.unwrap().leases[0].clone();
     restored.checkpoint(appending(lease, 100, "goes on")).await.unwrap();
 }
+
+/// What `docs/OPERATING.md` says of space.
+#[tokio::test]
+async fn the_file_gives_back_what_retention_removed_when_it_is_vacuumed_while_the_app_is_stopped() {
+    let place = Place::new();
+    let store = place.open();
+    let node = join(&store).await;
+    for number in 0..100 {
+        let lease = start(&store, node, number).await;
+        store.checkpoint(appending(lease, 0, &"x".repeat(64 * 1024))).await.unwrap();
+        if number > 0 {
+            finish(&store, lease, Status::Completed).await.unwrap();
+        }
+    }
+    while store.sweep(at(1_000_000), at(0), 1_000).await.unwrap().more {}
+    store.close().await;
+    let size = || std::fs::metadata(place.path()).unwrap().len();
+    let before = size();
+    Connection::open(place.path()).unwrap().execute_batch("VACUUM").unwrap();
+    assert!(before > 6_000_000 && size() < 400_000, "of {before} bytes {} are left", size());
+
+    let store = place.open();
+    assert_eq!(load(&store, 0).await.unwrap().journal.len(), 1);
+    assert_eq!(claim(&store, join(&store).await, at(2)).await.leases.len(), 1);
+}
