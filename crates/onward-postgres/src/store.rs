@@ -25,7 +25,7 @@ use onward_core::{
     waiter::{Delivery, Signal},
 };
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -92,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) endpoints: Mutex<BTreeSet<i64>>,
     /// Leases of claims of which it is not known whether they were committed.
     pub(crate) doubtful: Mutex<Vec<Claimed>>,
+    /// Locked while a heartbeat's housekeeping is under way.
+    pub(crate) housekeeping: Arc<tokio::sync::Mutex<()>>,
     pub(crate) news: Arc<Wire>,
     queue: Queue,
     clock: DatabaseClock,
@@ -137,6 +139,7 @@ impl PostgresStore {
             unwritten: Mutex::default(),
             endpoints: Mutex::default(),
             doubtful: Mutex::default(),
+            housekeeping: Arc::default(),
             news: Arc::new(Wire::new(options.notifications)),
             queue: Queue::new(options.queue_len),
             clock,
@@ -287,8 +290,8 @@ async fn keep_time(inner: Weak<Inner>, closed: CancellationToken) {
 }
 
 impl Inner {
-    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.runtime);
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.tasks.spawn_on(task, &self.runtime)
     }
 
     pub(crate) fn submit_checkpoint(self: &Arc<Self>, job: Job) {
