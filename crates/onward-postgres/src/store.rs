@@ -114,6 +114,7 @@ impl fmt::Debug for PostgresStore {
 
 impl PostgresStore {
     /// Connects, and brings the schema to the newest version: of nodes that come at once, one does it.
+    /// [`Options::schema_unchanged`] leaves the schema as it is.
     ///
     /// [`StoreError::Misconfigured`] where the URL is wrong, the database refuses the user or has no such database, or a
     /// newer release has made the schema; [`StoreError::Unavailable`] where the database cannot be reached in time.
@@ -125,7 +126,11 @@ impl PostgresStore {
     async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
         let users = connect::patient_pool(Connector::try_new(url, &options)?, options.connections.div_ceil(2))?;
-        migrate::migrate(&pool).await?;
+        if options.schema_unchanged {
+            migrate::check(&pool).await?;
+        } else {
+            migrate::migrate(&pool).await?;
+        }
         let senders = Sender::all(url, &options).await?;
         let keeper = Keeper::try_new(url, &options)?;
         let clock = first_time(&pool).await?;
