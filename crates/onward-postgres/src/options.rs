@@ -98,7 +98,8 @@ impl Options {
     /// Opens the store without changing its schema, for an operator beside the nodes that own it.
     ///
     /// A database without a store, and one whose schema is older or newer than this release's, is
-    /// [`StoreError::Misconfigured`](onward_core::StoreError::Misconfigured).
+    /// [`StoreError::Misconfigured`](onward_core::StoreError::Misconfigured). The nodes hear of what the store does, and
+    /// [`close`](crate::PostgresStore::close) waits until they were told.
     ///
     /// ```no_run
     /// use onward_postgres::{Options, PostgresStore};

@@ -145,7 +145,7 @@ impl PostgresStore {
             endpoints: Mutex::default(),
             doubtful: Mutex::default(),
             housekeeping: Arc::default(),
-            news: Arc::new(Wire::new(options.notifications)),
+            news: Arc::new(Wire::new(options.notifications, options.schema_unchanged)),
             queue: Queue::new(options.queue_len),
             clock,
             received_at: AtomicI64::new(0),
