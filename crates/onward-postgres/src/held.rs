@@ -154,7 +154,7 @@ impl Inner {
         let runs: Vec<Uuid> = slice.iter().map(|lease| row::uuid(lease.run_id)).collect();
         let sql = "SELECT run_id, fence, node FROM onward_leases WHERE run_id = ANY($1::UUID[])";
         let mut leased = BTreeSet::new();
-        for row in &self.read_by(&self.keeper.pool, sql, &[&runs]).await? {
+        for row in &self.read(sql, &[&runs]).await? {
             let (run_id, fence, node): (Uuid, i64, i64) =
                 (|| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))().map_err(row::damaged)?;
             leased.insert((run_id, fence, node));

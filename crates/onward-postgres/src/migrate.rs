@@ -64,6 +64,21 @@ pub(crate) async fn migrate(pool: &Pool<Connector>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Refuses a database whose schema is not this release's, and changes nothing.
+pub(crate) async fn check(pool: &Pool<Connector>) -> Result<(), StoreError> {
+    let own = newest();
+    match version(&connect::get(pool).await?).await? {
+        Some(version) if version == own => Ok(()),
+        Some(version) if version > 0 => Err(misconfigured(format!(
+            "the store has schema {version}, this release ({}) has schema {own}: use the `onward` of the app's release",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        _ => Err(misconfigured(
+            "there is no store of Onward in the database: give the URL that the app has, or start the app first",
+        )),
+    }
+}
+
 /// Whether another node made the same table, or changed the schema, at the same time.
 fn is_other_node(abort: &Abort) -> bool {
     match abort {
@@ -100,9 +115,14 @@ fn newer(version: i64, newest: i64) -> StoreError {
     misconfigured(format!("the database has schema {version}, this release knows up to {newest}: use a newer release"))
 }
 
+/// The version of this release's schema.
+fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
+}
+
 /// Whether it did anything.
 async fn attempt(conn: Conn) -> Result<bool, Abort> {
-    let newest = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    let newest = newest();
     match version(&conn).await? {
         Some(version) if version == newest => return Ok(false), // a role that may not make tables can open it
         Some(version) if version > newest => return Err(newer(version, newest).into()),

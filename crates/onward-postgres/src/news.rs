@@ -45,6 +45,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After how much silence it is asked whether the connection still passes anything, and how long that may take.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIME: Duration = Duration::from_secs(5);
+/// How long closing waits until words were sent. An operator's connection may not be there yet when its call has ended.
+const FLUSH_TIME: Duration = Duration::from_millis(60);
+const OPERATOR_FLUSH_TIME: Duration = Duration::from_secs(10);
 
 /// How long it is known what other nodes wait for, how often they say it, and how long it is remembered what has
 /// happened for those who say it a moment too late: at least so long, and at most twice.
@@ -67,6 +70,8 @@ enum Word {
 pub(crate) struct Wire {
     others: AtomicBool,
     told: Mutex<BTreeSet<Word>>,
+    /// Whether words that are no longer in `told` are on their way to the database. Changed under the lock of `told`.
+    sending: AtomicBool,
     some: Notify,
     heard: Mutex<BTreeSet<News>>,
     news: Notify,
@@ -78,14 +83,18 @@ pub(crate) struct Wire {
     happened: Mutex<Lately<News>>,
     /// Who tells: what comes back from the database is known here.
     own: String,
-    listens: bool,
+    /// False where the database passes nothing on, or nobody wants it to.
+    listens: AtomicBool,
+    /// Whether the store is an operator's: it joins nothing, so it does not know of others, and tells always.
+    is_operator: bool,
 }
 
 impl Wire {
-    pub(crate) fn new(listens: bool) -> Self {
+    pub(crate) fn new(listens: bool, is_operator: bool) -> Self {
         Self {
             others: AtomicBool::new(false),
             told: Mutex::default(),
+            sending: AtomicBool::new(false),
             some: Notify::new(),
             heard: Mutex::default(),
             news: Notify::new(),
@@ -93,7 +102,8 @@ impl Wire {
             said: Mutex::new(Lately::new(SAID_EVERY)),
             happened: Mutex::new(Lately::new(HAPPENED_FOR)),
             own: format!("{:016x}", getrandom::u64().unwrap_or_default()),
-            listens,
+            listens: AtomicBool::new(listens),
+            is_operator,
         }
     }
 
@@ -115,7 +125,7 @@ impl Wire {
         }
         // Why first: who says at this moment that it waits finds it here, or is found.
         self.happened.lock().renew(news, now);
-        if self.watched.lock().contains(run_id, now) {
+        if self.is_operator || self.watched.lock().contains(run_id, now) {
             self.tell(news);
         }
     }
@@ -134,7 +144,7 @@ impl Wire {
     }
 
     fn has_others(&self) -> bool {
-        self.listens && self.others.load(Ordering::Relaxed)
+        self.listens.load(Ordering::Relaxed) && (self.is_operator || self.others.load(Ordering::Relaxed))
     }
 
     /// Whether it will be said.
@@ -155,14 +165,35 @@ impl Wire {
         has_room
     }
 
-    /// Waits a moment for what was told last to be on its way.
+    /// Waits until the database has what was told last: a moment, or longer where nobody would tell it later.
     pub(crate) async fn flush(&self) {
-        for _ in 0..20 {
-            if self.told.lock().is_empty() {
-                break;
+        let sent = async {
+            while !self.is_sent() {
+                tokio::time::sleep(GATHER).await;
             }
-            tokio::time::sleep(GATHER).await;
+        };
+        let time = if self.is_operator { OPERATOR_FLUSH_TIME } else { FLUSH_TIME };
+        if tokio::time::timeout(time, sent).await.is_err() {
+            tracing::debug!("closing did not wait for notifications any longer");
         }
+    }
+
+    fn is_sent(&self) -> bool {
+        let told = self.told.lock();
+        told.is_empty() && !self.sending.load(Ordering::Relaxed)
+    }
+
+    /// The words that were taken last have arrived.
+    fn sent(&self) {
+        let _told = self.told.lock();
+        self.sending.store(false, Ordering::Relaxed);
+    }
+
+    /// The connection broke: other nodes find by asking what was to be told.
+    fn forget_told(&self) {
+        let mut told = self.told.lock();
+        told.clear();
+        self.sending.store(false, Ordering::Relaxed);
     }
 
     /// Waits for news.
@@ -221,7 +252,11 @@ impl Wire {
 
     /// What is to be told, in notifications that are short enough.
     fn payloads(&self) -> Vec<String> {
-        let told = std::mem::take(&mut *self.told.lock());
+        let told = {
+            let mut told = self.told.lock();
+            self.sending.store(!told.is_empty(), Ordering::Relaxed);
+            std::mem::take(&mut *told)
+        };
         let mut payloads: Vec<String> = Vec::new();
         for word in told {
             let word = match word {
@@ -260,6 +295,7 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
     let mut rest = REST;
     loop {
         let began = Instant::now();
+        wire.listens.store(true, Ordering::Relaxed);
         let served = tokio::select! {
             () = closed.cancelled() => return,
             served = serve_one(&wire, &connector) => served,
@@ -268,6 +304,8 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
             Ok(()) => tracing::info!("the connection for notifications ended"),
             Err(error) if is_unsupported(&*error) => {
                 tracing::info!(error = &*error, "the database has no notifications: nodes will ask one another's runs");
+                wire.listens.store(false, Ordering::Relaxed);
+                wire.forget_told();
                 tokio::select! {
                     () = closed.cancelled() => return,
                     () = tokio::time::sleep(PAUSE * 60) => {}
@@ -275,7 +313,7 @@ pub(crate) async fn serve(wire: Arc<Wire>, connector: Connector, closed: Cancell
             }
             Err(error) => tracing::debug!(error = &*error, "no connection for notifications"),
         }
-        wire.told.lock().clear();
+        wire.forget_told();
         // A connection that worked for a while is replaced at once; rests grow while connections fail.
         rest = if began.elapsed() > PAUSE { REST } else { (rest * 2).min(PAUSE) };
         tokio::select! {
@@ -328,8 +366,10 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
         let channel = channel(&schema);
         client.batch_execute(&format!("LISTEN \"{}\"", channel.replace('"', "\"\""))).await?;
         wire.may_have_missed();
-        // Why also where no others are known: they may know of this one first.
-        wire.told.lock().insert(Word::Hello);
+        // Why also where no others are known: they may know of this one first. An operator does not ask them.
+        if !wire.is_operator {
+            wire.told.lock().insert(Word::Hello);
+        }
         // What was on its way when the last connection broke may not have arrived.
         wire.said.lock().clear();
         let notify =
@@ -339,6 +379,7 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
             let payloads = wire.payloads();
             if !payloads.is_empty() {
                 within(client.execute(&notify, &[&payloads, &channel])).await?;
+                wire.sent();
             } else if tokio::time::timeout(PING_EVERY, some).await.is_ok() {
                 tokio::time::sleep(GATHER).await;
             } else {
@@ -363,11 +404,13 @@ async fn serve_one(wire: &Wire, connector: &Connector) -> Result<(), BoxError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use onward_core::{RunId, Timestamp, store::News};
 
     use tokio::time::Instant;
 
-    use super::{HAPPENED_FOR, PAYLOAD_MAX, SAID_EVERY, WATCHED_FOR, Wire};
+    use super::{GATHER, HAPPENED_FOR, PAYLOAD_MAX, SAID_EVERY, WATCHED_FOR, Wire};
 
     fn run_id(number: u128) -> RunId {
         RunId::new(Timestamp::from_micros(1), number)
@@ -382,7 +425,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_tells_another_hears_once_and_itself_never() {
-        let (one, other) = (Wire::new(true), Wire::new(true));
+        let (one, other) = (Wire::new(true, false), Wire::new(true, false));
         one.set_others(true);
         let news = [News::Due, News::Ended(run_id(1)), News::Streamed(run_id(2))];
         news.into_iter().chain(news).for_each(|news| one.tell(news));
@@ -396,7 +439,7 @@ mod tests {
     }
 
     fn two() -> (Wire, Wire) {
-        let (one, other) = (Wire::new(true), Wire::new(true));
+        let (one, other) = (Wire::new(true, false), Wire::new(true, false));
         one.set_others(true);
         other.set_others(true);
         (one, other)
@@ -459,16 +502,36 @@ mod tests {
 
     #[test]
     fn who_is_alone_tells_nobody() {
-        let wire = Wire::new(true);
+        let wire = Wire::new(true, false);
         wire.tell(News::Due);
         wire.tell_of(News::Ended(run_id(1)), Instant::now());
         wire.watch(vec![run_id(1)], Instant::now());
         assert!(wire.payloads().is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_tells_always_and_closing_waits_until_it_was_sent() {
+        let wire = Wire::new(true, true);
+        wire.flush().await;
+        wire.tell_of(News::Ended(run_id(1)), Instant::now());
+        let is_flushed = async |time| tokio::time::timeout(time, wire.flush()).await.is_ok();
+        assert!(!is_flushed(HAPPENED_FOR).await, "it is to be sent");
+        assert_eq!(wire.payloads().len(), 1);
+        assert!(!is_flushed(HAPPENED_FOR).await, "it is on its way");
+        wire.sent();
+        assert!(is_flushed(GATHER).await);
+
+        // Where the database passes nothing on, nothing is waited for.
+        wire.tell(News::Due);
+        wire.listens.store(false, Ordering::Relaxed);
+        wire.forget_told();
+        wire.tell(News::Due);
+        assert!(is_flushed(GATHER).await && wire.payloads().is_empty());
+    }
+
     #[test]
     fn notifications_are_short_enough() {
-        let wire = Wire::new(true);
+        let wire = Wire::new(true, false);
         wire.set_others(true);
         (0..1000).for_each(|number| wire.tell(News::Ended(run_id(number))));
         let payloads = wire.payloads();

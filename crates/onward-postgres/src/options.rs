@@ -24,6 +24,7 @@ pub struct Options {
     pub(crate) queue_len: usize,
     pub(crate) timeout: Duration,
     pub(crate) notifications: bool,
+    pub(crate) schema_unchanged: bool,
     pub(crate) password: Option<PasswordFn>,
     pub(crate) tls: Option<rustls::ClientConfig>,
 }
@@ -35,6 +36,7 @@ impl Default for Options {
             queue_len: 16_384,
             timeout: Duration::from_secs(5),
             notifications: true,
+            schema_unchanged: false,
             password: None,
             tls: None,
         }
@@ -48,6 +50,7 @@ impl fmt::Debug for Options {
             .field("queue_len", &self.queue_len)
             .field("timeout", &self.timeout)
             .field("notifications", &self.notifications)
+            .field("schema_unchanged", &self.schema_unchanged)
             .finish_non_exhaustive()
     }
 }
@@ -89,6 +92,26 @@ impl Options {
     /// the database knows neither, they ask now and then.
     pub const fn notifications(mut self, notifications: bool) -> Self {
         self.notifications = notifications;
+        self
+    }
+
+    /// Opens the store without changing its schema, for an operator beside the nodes that own it.
+    ///
+    /// A database without a store, and one whose schema is older or newer than this release's, is
+    /// [`StoreError::Misconfigured`](onward_core::StoreError::Misconfigured). The nodes hear of what the store does, and
+    /// [`close`](crate::PostgresStore::close) waits until they were told.
+    ///
+    /// ```no_run
+    /// use onward_postgres::{Options, PostgresStore};
+    ///
+    /// # async fn run() -> Result<(), onward_core::StoreError> {
+    /// let store = PostgresStore::open("postgres://app@localhost/app", Options::new().schema_unchanged()).await?;
+    /// # drop(store);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn schema_unchanged(mut self) -> Self {
+        self.schema_unchanged = true;
         self
     }
 

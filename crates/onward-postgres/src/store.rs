@@ -25,7 +25,7 @@ use onward_core::{
     waiter::{Delivery, Signal},
 };
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -92,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) endpoints: Mutex<BTreeSet<i64>>,
     /// Leases of claims of which it is not known whether they were committed.
     pub(crate) doubtful: Mutex<Vec<Claimed>>,
+    /// Locked while a heartbeat's housekeeping is under way.
+    pub(crate) housekeeping: Arc<tokio::sync::Mutex<()>>,
     pub(crate) news: Arc<Wire>,
     queue: Queue,
     clock: DatabaseClock,
@@ -112,6 +114,7 @@ impl fmt::Debug for PostgresStore {
 
 impl PostgresStore {
     /// Connects, and brings the schema to the newest version: of nodes that come at once, one does it.
+    /// [`Options::schema_unchanged`] leaves the schema as it is.
     ///
     /// [`StoreError::Misconfigured`] where the URL is wrong, the database refuses the user or has no such database, or a
     /// newer release has made the schema; [`StoreError::Unavailable`] where the database cannot be reached in time.
@@ -123,7 +126,11 @@ impl PostgresStore {
     async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
         let pool = connect::pool(Connector::try_new(url, &options)?, options.connections)?;
         let users = connect::patient_pool(Connector::try_new(url, &options)?, options.connections.div_ceil(2))?;
-        migrate::migrate(&pool).await?;
+        if options.schema_unchanged {
+            migrate::check(&pool).await?;
+        } else {
+            migrate::migrate(&pool).await?;
+        }
         let senders = Sender::all(url, &options).await?;
         let keeper = Keeper::try_new(url, &options)?;
         let clock = first_time(&pool).await?;
@@ -137,7 +144,8 @@ impl PostgresStore {
             unwritten: Mutex::default(),
             endpoints: Mutex::default(),
             doubtful: Mutex::default(),
-            news: Arc::new(Wire::new(options.notifications)),
+            housekeeping: Arc::default(),
+            news: Arc::new(Wire::new(options.notifications, options.schema_unchanged)),
             queue: Queue::new(options.queue_len),
             clock,
             received_at: AtomicI64::new(0),
@@ -287,8 +295,8 @@ async fn keep_time(inner: Weak<Inner>, closed: CancellationToken) {
 }
 
 impl Inner {
-    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.runtime);
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.tasks.spawn_on(task, &self.runtime)
     }
 
     pub(crate) fn submit_checkpoint(self: &Arc<Self>, job: Job) {

@@ -87,7 +87,8 @@ impl Engine {
         let listener = listen(options.listen).await?;
         let opening = async {
             let patience = Patience::new(options.start_patience);
-            let opened = open_store(&options.store, options.postgres(), patience).await?;
+            let opened =
+                open_store(&options.store, onward_sqlite::Options::new(), options.postgres(), patience).await?;
             let clock = opened.clock();
             let address = listener.local_addr().map_err(|error| Error::Listen(options.listen, error))?;
             let shared = Self::join(options.clone(), keys, address, opened.store(), clock, patience).await?;
@@ -251,7 +252,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Opens the store that a URL names.
 pub(crate) async fn open_store(
     url: &str,
-    options: onward_postgres::Options,
+    sqlite: onward_sqlite::Options,
+    postgres: onward_postgres::Options,
     patience: Patience,
 ) -> Result<Opened, Error> {
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
@@ -259,12 +261,11 @@ pub(crate) async fn open_store(
         ("memory", "") => Ok(Opened::Sqlite(SqliteStore::in_memory()?)),
         ("sqlite", _) => {
             let url = url.to_owned();
-            let opened =
-                tokio::task::spawn_blocking(move || SqliteStore::open_url(&url, onward_sqlite::Options::new()));
+            let opened = tokio::task::spawn_blocking(move || SqliteStore::open_url(&url, sqlite));
             Ok(Opened::Sqlite(opened.await.map_err(|_| Error::Option("the runtime is shutting down".to_owned()))??))
         }
         ("postgres" | "postgresql", _) => {
-            let opened = patience.with("database", || PostgresStore::open(url, options.clone()));
+            let opened = patience.with("database", || PostgresStore::open(url, postgres.clone()));
             Ok(Opened::Postgres(opened.await?))
         }
         _ => Err(Error::Option(format!("{url:?} is no store: give sqlite:PATH, postgres://… or memory:"))),

@@ -60,10 +60,11 @@ impl std::fmt::Debug for Operator {
 }
 
 impl Operator {
-    /// Opens a store: `sqlite:PATH` or `postgres://…`.
+    /// Opens a store: `sqlite:PATH` or `postgres://…`. Its schema stays as it is.
     ///
     /// # Errors
-    /// A URL that names no store, a file that is not there or that another process has open, a database that does not answer.
+    /// A URL that names no store, a file that is not there or that another process has open, a database that does not answer
+    /// or has no store, a store whose schema is another release's.
     pub async fn open(url: &str) -> Result<Self, Error> {
         // An operator who mistypes a path is told so, and gets no empty store.
         if url.starts_with("sqlite:")
@@ -72,8 +73,10 @@ impl Operator {
         {
             return Err(Error::Option(format!("there is no file {}: name the file of a store", path.display())));
         }
-        let options = Options::new(Mode::Start).postgres();
-        Ok(Self(engine::open_store(url, options, Patience::none()).await?))
+        // The app's nodes could not open the store any more with a schema of a newer release.
+        let sqlite = onward_sqlite::Options::new().schema_unchanged();
+        let postgres = Options::new(Mode::Start).postgres().schema_unchanged();
+        Ok(Self(engine::open_store(url, sqlite, postgres, Patience::none()).await?))
     }
 
     fn store(&self) -> Arc<dyn Store> {

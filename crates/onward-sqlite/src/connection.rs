@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{
     error::{misconfigured, opening_error, store_error, unavailable},
-    migrate::migrate,
+    migrate::{check, migrate},
     options::{Durability, Options},
 };
 
@@ -108,16 +108,31 @@ fn open(place: &Place) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// Refuses a file that is not there where none may be made.
+pub(crate) fn check_file(path: &Path, options: &Options) -> Result<(), StoreError> {
+    if options.schema_unchanged && !path.exists() {
+        return Err(misconfigured(format!("there is no file {}: name the file of a store", path.display())));
+    }
+    Ok(())
+}
+
 /// The connection that writes, with the newest schema.
 pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, StoreError> {
     let opening = |error| match place {
         Place::File(path) => opening_error(path, error),
         Place::Memory => store_error(error),
     };
-    if let Place::File(path) = place {
+    let is_checked = options.schema_unchanged && matches!(place, Place::File(_));
+    if let Place::File(path) = place
+        && !is_checked
+    {
         make_file(path)?;
     }
     let conn = open(place).map_err(opening)?;
+    // Before anything is set, because the file may belong to another application.
+    if is_checked {
+        check(&conn)?;
+    }
     if let Place::File(path) = place {
         let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(opening)?;
         if !mode.eq_ignore_ascii_case("wal") {
@@ -135,7 +150,9 @@ pub(crate) fn writer(place: &Place, options: &Options) -> Result<Connection, Sto
         options.cache_kib
     );
     conn.execute_batch(&pragmas).map_err(store_error)?;
-    migrate(&conn)?;
+    if !is_checked {
+        migrate(&conn)?;
+    }
     Ok(conn)
 }
 

@@ -30,6 +30,7 @@ pub struct Options {
     pub(crate) cache_kib: u32,
     pub(crate) wal_pages: u32,
     pub(crate) pages_max: Option<u32>,
+    pub(crate) schema_unchanged: bool,
 }
 
 impl Default for Options {
@@ -41,6 +42,7 @@ impl Default for Options {
             cache_kib: 16 * 1024,
             wal_pages: 8_192,
             pages_max: None,
+            schema_unchanged: false,
         }
     }
 }
@@ -87,6 +89,27 @@ impl Options {
     /// default.
     pub const fn pages_max(mut self, pages_max: u32) -> Self {
         self.pages_max = Some(pages_max);
+        self
+    }
+
+    /// Opens the store of a file without changing its schema, for an operator in place of the app that owns it.
+    ///
+    /// A file that is not there, one without a store, and one whose schema is older or newer than this release's, is
+    /// [`StoreError::Misconfigured`](onward_core::StoreError::Misconfigured). A store in memory is made all the same.
+    ///
+    /// ```
+    /// use onward_sqlite::{Options, SqliteStore};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.db");
+    /// assert!(SqliteStore::open(&path, Options::new().schema_unchanged()).is_err(), "there is no file yet");
+    /// drop(SqliteStore::open(&path, Options::new())?);
+    /// let store = SqliteStore::open(&path, Options::new().schema_unchanged())?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn schema_unchanged(mut self) -> Self {
+        self.schema_unchanged = true;
         self
     }
 }

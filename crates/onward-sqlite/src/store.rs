@@ -142,7 +142,8 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`, or makes it, directories included.
+    /// Opens the database at `path`, or makes it, directories included. [`Options::schema_unchanged`] makes and changes
+    /// nothing.
     ///
     /// It is locked: a second process, or a second handle, gets [`StoreError::Unavailable`]. So does who opens a file
     /// of another application or of a newer release; a file that is no database is [`StoreError::Corrupt`]. Blocks

@@ -53,7 +53,10 @@ impl Writer {
     pub(crate) fn open(place: &Place, options: &Options, queue: &Arc<Queue>) -> Result<Self, StoreError> {
         let lock = match place {
             Place::Memory => None,
-            Place::File(path) => Some(connection::lock(path)?),
+            Place::File(path) => {
+                connection::check_file(path, options)?;
+                Some(connection::lock(path)?)
+            }
         };
         let mut conn = connection::writer(place, options)?;
         let guard = Guard::install(&mut conn).map_err(store_error)?;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use deadpool::managed::Pool;
 use onward_core::{
     EndpointId, Fence, NodeId, StoreError, Timestamp,
     run::NewRun,
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    connect,
+    connect::{self, Connector},
     error::{Done, corrupt, unavailable},
     held::Held,
     row,
@@ -25,6 +26,8 @@ use crate::{
 /// How many runs of a node that is gone are freed in one transaction, and for how long at a time at most.
 const FREED_AT_ONCE: i64 = 1_000;
 const FREES_FOR: Duration = Duration::from_secs(1);
+/// The part of a lease for which a heartbeat waits for its housekeeping.
+const HOUSEKEEPING_SHARE: u32 = 10;
 
 /// What the row of a node that is gone says of its end, where the lease was.
 const DIED: i64 = 0;
@@ -60,11 +63,17 @@ impl Inner {
             .await
         })
         .await?;
-        self.take_over(now, lease).await?;
+        self.take_over(&self.keeper.pool, now, lease).await?;
         Ok(NodeId(node))
     }
 
-    pub(crate) async fn heartbeat(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
+    /// Renews a node's lease. The answer does not depend on the housekeeping, which goes on by itself where it is slow.
+    pub(crate) async fn heartbeat(
+        self: &Arc<Self>,
+        node: NodeId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
         let until = now.after(lease).as_micros();
         let renewed = self
             .keep(|tx| async move {
@@ -79,8 +88,22 @@ impl Inner {
             self.known.forget_node(node);
             return Err(StoreError::LeaseLost);
         }
-        // The lease is renewed, whatever comes of the others: they are looked at with the next heartbeat again.
-        self.take_over(now, lease).await.unwrap_or_else(|error| {
+        // The next heartbeat skips the housekeeping while this one's is under way.
+        if let Ok(turn) = Arc::clone(&self.housekeeping).try_lock_owned() {
+            let inner = Arc::clone(self);
+            let done = self.spawn(async move {
+                inner.keep_house(now, lease).await;
+                drop(turn);
+            });
+            let _ = tokio::time::timeout(lease / HOUSEKEEPING_SHARE, done).await;
+        }
+        Ok(())
+    }
+
+    /// Looks after what other nodes have left, by connections of the ordinary pool. The next heartbeat tries again what
+    /// fails.
+    async fn keep_house(&self, now: Timestamp, lease: Duration) {
+        self.take_over(&self.pool, now, lease).await.unwrap_or_else(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not looked for");
         });
         self.forget_lost().await.unwrap_or_else(|error| {
@@ -89,13 +112,12 @@ impl Inner {
                 "leases that others have ended were not looked for"
             );
         });
-        Ok(())
     }
 
     pub(crate) async fn leave(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
         self.keep(|tx| async move { bury(&tx, &[row::node(node)], LEFT).await }).await?;
         self.known.forget_node(node);
-        self.free_all(now, FREES_FOR).await?;
+        self.free_all(&self.keeper.pool, now, FREES_FOR).await?;
         self.news.flush().await;
         Ok(())
     }
@@ -154,12 +176,12 @@ impl Inner {
 
     /// Gives up the nodes whose lease has ended, and makes the runs of all that are gone due. What of that cannot be done
     /// now is for the next heartbeat, here or elsewhere.
-    async fn take_over(&self, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
+    async fn take_over(&self, pool: &Pool<Connector>, now: Timestamp, lease: Duration) -> Result<(), StoreError> {
         let left = |error: StoreError| {
             tracing::warn!(error = &error as &dyn std::error::Error, "nodes that are gone were not taken over");
         };
         // In a transaction of its own: a node that has hung, and what it locks, must not cost those that are well.
-        let buried = self.keep(|tx| async move {
+        let buried = self.transact_by(pool, |tx| async move {
             let tx = &*tx;
             // One whose row somebody has is being renewed, or taken over already.
             let ended = tx
@@ -172,18 +194,18 @@ impl Inner {
             bury(tx, &ended, DIED).await
         });
         buried.await.unwrap_or_else(left);
-        if self.count_nodes().await? > 0 {
-            self.free_all(now, FREES_FOR.min(lease / 10)).await.unwrap_or_else(left);
+        if self.count_nodes(pool).await? > 0 {
+            self.free_all(pool, now, FREES_FOR.min(lease / HOUSEKEEPING_SHARE)).await.unwrap_or_else(left);
         }
         Ok(())
     }
 
-    /// Makes the runs of nodes due that are gone, for a time: no heartbeat may be late for it. The rest is for the next.
-    async fn free_all(&self, now: Timestamp, time: Duration) -> Result<(), StoreError> {
+    /// Makes the runs of nodes due that are gone, for a time. The rest is for the next heartbeat.
+    async fn free_all(&self, pool: &Pool<Connector>, now: Timestamp, time: Duration) -> Result<(), StoreError> {
         let began = Instant::now();
         let mut after = Uuid::nil();
         while began.elapsed() < time {
-            match self.keep(|tx| async move { free_some(&tx, after, now).await }).await? {
+            match self.transact_by(pool, |tx| async move { free_some(&tx, after, now).await }).await? {
                 Freed::Some(last) => {
                     after = last;
                     self.news.tell(News::Due);
@@ -197,10 +219,10 @@ impl Inner {
 
     /// Whether there are others is known from here on: who is alone tells nobody. How many are gone whose runs are not
     /// freed.
-    async fn count_nodes(&self) -> Result<i64, StoreError> {
+    async fn count_nodes(&self, pool: &Pool<Connector>) -> Result<i64, StoreError> {
         let sql = "SELECT (SELECT count(*) FROM onward_nodes WHERE part = 0), \
              (SELECT count(*) FROM onward_nodes WHERE part = -1)";
-        let rows = self.read_by(&self.keeper.pool, sql, &[]).await?;
+        let rows = self.read_by(pool, sql, &[]).await?;
         let count = |at: usize| rows.first().map_or(Ok(0), |row| row.try_get(at)).map_err(row::damaged);
         let (nodes, gone): (i64, i64) = (count(0)?, count(1)?);
         self.news.set_others(nodes > 1);

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use onward_core::{Store, StoreError};
+use onward_core::{
+    Payload, Store, StoreError,
+    run::{Outcome, Status},
+    store::Control,
+};
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::TestDatabase;
 use tokio::task::JoinSet;
@@ -75,4 +79,30 @@ async fn it_is_told_whether_checkpoints_can_be_written_and_heartbeats_do_not_ans
     drop(lock);
     assert!(is_unavailable(&store.can_checkpoint(node, hour).await));
     again(async || store.can_checkpoint(node, always).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_does_not_wait_for_housekeeping_that_hangs() {
+    let store = TestStore::open().await;
+    let (lease, quickly) = (Duration::from_secs(3), Duration::from_secs(2));
+    let node = store.join(at(0), lease).await.unwrap();
+    start(&store, node, 1).await;
+    // The node that holds the run forgets it with its housekeeping.
+    let cancelled = Outcome { status: Status::Cancelled, response: Payload::default(), error: Payload::default() };
+    store.another().await.control(run_id(1), Control::Cancel(cancelled), at(0)).await.unwrap();
+
+    let lock = Session::begin(&store.database, "LOCK TABLE onward_leases");
+    for second in 1..4 {
+        let beat = tokio::time::timeout(quickly, store.heartbeat(node, at(second), lease)).await;
+        beat.expect("a heartbeat answers while its housekeeping hangs").unwrap();
+        let sql = format!("SELECT lease_until FROM onward_nodes WHERE id = {} AND part = 0", node.0);
+        assert_eq!(store.database.query(&sql).trim(), at(second).after(lease).as_micros().to_string());
+    }
+    assert!(format!("{:?}", store.store).contains("held: 1,"), "the housekeeping hangs");
+    drop(lock);
+    let forgotten = async || {
+        let known = format!("{:?}", store.store);
+        if known.contains("held: 0,") { Ok(()) } else { Err(known) }
+    };
+    again(forgotten).await;
 }

@@ -245,6 +245,25 @@ async fn runs_that_wake_one_another_at_once_both_succeed() {
     }
 }
 
+/// An operator opens a store for one call, and closes it at once.
+#[tokio::test]
+async fn a_node_hears_of_a_run_that_an_operator_cancels() {
+    let one = TestStore::open().await;
+    let node = join(&one).await;
+    tokio::time::timeout(Duration::from_secs(10), one.news()).await.expect("it listens");
+    for number in 1..6 {
+        start(&one, node, number).await;
+        one.heartbeat(node, at(1), LEASE).await.unwrap();
+        let options = Options::new().connections(1).schema_unchanged();
+        let operator = PostgresStore::open(one.database.url(), options).await.unwrap();
+        let outcome = Outcome { status: Status::Cancelled, response: Payload::default(), error: Payload::default() };
+        operator.control(run_id(number), Control::Cancel(outcome), at(2)).await.unwrap();
+        operator.close().await;
+        let heard = async { while !one.news().await.contains(&News::Ended(run_id(number))) {} };
+        tokio::time::timeout(Duration::from_secs(5), heard).await.expect("the node hears of the end");
+    }
+}
+
 /// Any end of a connection that the server orders was taken for "there are no notifications", and a minute passed.
 #[tokio::test]
 async fn a_node_hears_again_soon_after_its_connection_was_terminated() {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use onward_core::{Clock, Store, StoreError, Timestamp};
+use onward_core::{Clock, Store, StoreError, Timestamp, run::Status};
 use onward_postgres::{Options, PostgresStore};
 use onward_testing::postgres::{PostgresOptions, PostgresServer, TestDatabase};
 use tokio::task::JoinSet;
@@ -63,6 +63,35 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let text = std::error::Error::source(&refused.unwrap_err()).unwrap().to_string();
     assert!(text.contains("schema 99") && text.contains("newer release"), "{text}");
     assert_eq!(store.database.query("SELECT version FROM onward_schema").trim(), "99");
+}
+
+#[tokio::test]
+async fn a_store_is_opened_with_its_schema_unchanged_or_refused() {
+    let database = TestDatabase::create();
+    let refused = async || {
+        let opened = PostgresStore::open(database.url(), Options::new().schema_unchanged()).await;
+        match opened.map(drop) {
+            Err(StoreError::Misconfigured(why)) => why.to_string(),
+            other => panic!("it is refused: {other:?}"),
+        }
+    };
+    let text = refused().await;
+    assert!(text.contains("there is no store of Onward in the database"), "{text}");
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'onward%'";
+    assert_eq!(database.query(tables).trim(), "0");
+
+    let store = open(database.url()).await;
+    let node = join(&store).await;
+    start(&store, node, 1).await;
+    let beside = PostgresStore::open(database.url(), Options::new().schema_unchanged()).await.expect("it is the same");
+    assert_eq!(status(&beside, 1).await, Status::Running);
+    for version in [3, 99] {
+        database.query(&format!("UPDATE onward_schema SET version = {version}"));
+        let text = refused().await;
+        assert!(text.contains(&format!("has schema {version}, this release")), "{text}");
+        assert!(text.contains("use the `onward` of the app's release"), "{text}");
+        assert_eq!(database.query("SELECT version FROM onward_schema").trim(), version.to_string());
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use onward_core::{
     step::{StepId, StepKind},
     store::{Checkpoint, Lease, Then},
 };
-use onward_sqlite::SqliteStore;
+use onward_sqlite::{SqliteStore, rusqlite::Connection};
+use onward_testing::postgres::TestDatabase;
 use serde_json::json;
 
 use crate::support::{Fake, Place};
@@ -203,4 +204,30 @@ async fn a_store_is_looked_into_and_steered_without_its_app() {
 
     let missing = Place::new().run(&["runs", "list", "--store", "sqlite:missing.db"]).await;
     assert!(missing.code == 1 && missing.err.contains("there is no file missing.db"), "{missing:?}");
+}
+
+/// The app's release could not open its store any more if a newer `onward` brought the schema to its own version.
+#[tokio::test]
+async fn a_store_of_another_release_is_refused_and_its_schema_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    store(&path).await.close().await;
+    let version = || -> i64 {
+        let conn = Connection::open(&path).unwrap();
+        conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    };
+    let own = version();
+    for other in [own - 1, own + 1] {
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", other).unwrap();
+        let said = Place::new().run(&["runs", "list", "--store", &format!("sqlite:{}", path.display())]).await;
+        assert_eq!((said.code, version()), (1, other), "{said:?}");
+        let why = format!("has schema {other}");
+        assert!(said.err.contains(&why) && said.err.contains("use the `onward` of the app's release"), "{said:?}");
+    }
+
+    let database = TestDatabase::create();
+    let said = Place::new().run(&["runs", "list", "--store", database.url()]).await;
+    assert!(said.code == 1 && said.err.contains("there is no store of Onward in the database"), "{said:?}");
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'onward%'";
+    assert_eq!(database.query(tables).trim(), "0");
 }

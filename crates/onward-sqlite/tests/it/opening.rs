@@ -133,6 +133,52 @@ fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(version, 1_000);
 }
 
+/// Why a store is refused whose schema may not be changed.
+fn refused_unchanged(place: &Place) -> String {
+    match SqliteStore::open(place.path(), Options::new().schema_unchanged()) {
+        Err(error @ StoreError::Misconfigured(_)) => told(&error),
+        other => panic!("it is refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_opened_with_its_schema_unchanged_or_refused() {
+    let place = Place::new();
+    assert!(refused_unchanged(&place).contains("there is no file"));
+    assert_eq!(std::fs::read_dir(place.dir()).unwrap().count(), 0, "nothing is made");
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(place.path()).unwrap();
+    assert!(refused_unchanged(&place).contains("there is no store of Onward in the file"));
+    assert_eq!(std::fs::read(place.path()).unwrap(), before);
+    drop(conn);
+
+    let store = place.open();
+    let node = join(&store).await;
+    start(&store, node, 1).await;
+    store.close().await;
+    let store = place.open_with(Options::new().schema_unchanged());
+    assert_eq!(load(&store, 1).await.unwrap().record.run_id, run_id(1));
+    store.close().await;
+}
+
+#[test]
+fn an_older_or_newer_schema_is_not_changed_where_it_may_not_be() {
+    for version in [1, 1_000] {
+        let place = Place::new();
+        let conn = Connection::open(place.path()).unwrap();
+        conn.execute_batch(include_str!("../../migrations/0001_init.sql")).unwrap();
+        conn.execute_batch(&format!("PRAGMA application_id = 0x6f6e7764; PRAGMA user_version = {version};")).unwrap();
+        drop(conn);
+        let text = refused_unchanged(&place);
+        assert!(text.contains(&format!("has schema {version}, this release")), "{text}");
+        assert!(text.contains("use the `onward` of the app's release"), "{text}");
+        let conn = Connection::open(place.path()).unwrap();
+        let kept: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(kept, version);
+    }
+}
+
 #[tokio::test]
 async fn a_database_of_the_first_schema_goes_on_with_all_that_it_holds() {
     let place = Place::new();
