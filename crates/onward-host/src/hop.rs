@@ -3,16 +3,16 @@
 use http::{HeaderMap, HeaderName, header};
 
 /// Headers of the hop that `connection` need not list.
-const OF_THE_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
+static OF_THE_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
 ];
 
 /// Takes away the headers of the hop, by a fixed list and by the names in `connection`.
@@ -37,7 +37,7 @@ pub fn strip(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in OF_THE_HOP {
+    for name in &OF_THE_HOP {
         headers.remove(name);
     }
 }

@@ -77,6 +77,10 @@ impl Driver {
         }
     }
 
+    pub(super) const fn has_woken(&self) -> bool {
+        self.is_woken
+    }
+
     /// The task to wake.
     pub(super) fn take_woken(&mut self) -> Option<Waker> {
         std::mem::take(&mut self.is_woken).then(|| self.waker.clone()).flatten()

@@ -35,6 +35,10 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut state) = self.0.take() else { return };
+        // Nearly always.
+        if state.woken.is_empty() && !state.stream.has_woken() && !state.driver.has_woken() {
+            return;
+        }
         let (steps, streams) = (std::mem::take(&mut state.woken), state.stream.take_woken());
         let driver = state.driver.take_woken();
         drop(state);

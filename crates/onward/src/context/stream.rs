@@ -136,6 +136,10 @@ impl StreamState {
         self.woken.append(&mut self.waiting);
     }
 
+    pub(super) const fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
     pub(super) fn take_woken(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.woken)
     }
