@@ -27,6 +27,10 @@ static OF_THE_HOP: [HeaderName; 9] = [
 /// assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-own"]);
 /// ```
 pub fn strip(headers: &mut HeaderMap) {
+    // Nearly always. `connection`, which names others, is one of them.
+    if !headers.keys().any(|name| OF_THE_HOP.contains(name)) {
+        return;
+    }
     let named: Vec<_> = headers
         .get_all(header::CONNECTION)
         .iter()
