@@ -437,15 +437,20 @@ impl Inner {
             }
         }
         if !unknown.is_empty() {
-            Box::pin(self.write_each(unknown)).await;
+            Box::pin(self.write_each(sender, unknown)).await;
         }
         written
     }
 
     /// Writes a group's checkpoints one by one: each asks what is stored of its run.
-    async fn write_each(&self, jobs: Vec<Job>) {
+    async fn write_each(&self, sender: &Sender, jobs: Vec<Job>) {
         for job in jobs {
             let answer = self.checkpoint_alone(&job.prepared).await;
+            match &answer {
+                Ok(_) => sender.worked(),
+                Err(StoreError::Unavailable(_)) => sender.failed(),
+                Err(_) => {}
+            }
             self.note(job.prepared.run_id(), &answer);
             job.answer(answer);
         }
