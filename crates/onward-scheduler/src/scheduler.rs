@@ -173,7 +173,11 @@ impl Scheduler {
         let node = self.store.join(self.clock.now(), self.config.lease).await?;
         *self.node.lock() = Some(node);
         self.renewed(node, begun);
-        self.due.notify_one(); // runs of nodes that are gone are due now
+        // Runs of nodes that are gone are due now. Where this process was one of them, it first says that they have not
+        // crashed: else they would rest.
+        if self.lost.lock().is_empty() {
+            self.due.notify_one();
+        }
         self.beat.send_replace(());
         Ok(node)
     }

@@ -11,7 +11,10 @@ impl Scheduler {
         let mut beat = self.beat.subscribe();
         let tell = async {
             while beat.changed().await.is_ok() {
-                self.uncount_crashes().await;
+                if !self.lost.lock().is_empty() {
+                    self.uncount_crashes().await;
+                    self.due.notify_one();
+                }
             }
         };
         tokio::select! {

@@ -45,6 +45,7 @@ async fn tokens_survive_the_rotation_of_their_key_until_it_is_removed() {
     let open = |builder| App::on(store.clone(), clock.clone(), builder, |onward: &Onward| onward.route("/", get(nap)));
     let old = open(Onward::builder().token_key(1, [1; 32])).await;
     let location = location(&old.get("/").await);
+    old.onward.shutdown().await.unwrap();
     let both = open(Onward::builder().token_key(2, [2; 32]).token_key(1, [1; 32])).await;
     assert_eq!(text(&both.while_time_goes_on(both.get(&location)).await), "response 31337");
     let new = open(Onward::builder().token_key(2, [2; 32])).await;
@@ -55,7 +56,9 @@ async fn tokens_survive_the_rotation_of_their_key_until_it_is_removed() {
 async fn the_key_that_is_kept_in_the_store_goes_on_verifying_until_it_is_to_be_forgotten() {
     let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::new());
     let open = |builder| App::on(store.clone(), clock.clone(), builder, |onward: &Onward| onward.route("/", get(nap)));
-    let location = location(&open(Onward::builder()).await.get("/").await);
+    let kept = open(Onward::builder()).await;
+    let location = location(&kept.get("/").await);
+    kept.onward.shutdown().await.unwrap();
     let own = open(Onward::builder().token_key(1, [1; 32])).await;
     assert_eq!(text(&own.while_time_goes_on(own.get(&location)).await), "response 31337");
     let forgets = open(Onward::builder().token_key(1, [1; 32]).forget_kept_token_key()).await;
@@ -71,6 +74,7 @@ async fn what_is_encrypted_is_not_in_the_store_and_survives_rotation() {
     let open = |builder| App::on(store.clone(), clock.clone(), builder, |onward: &Onward| onward.route("/", get(nap)));
     let app = open(Onward::builder().encryption_key(1, [1; 32])).await;
     let first = app.get("/?secret=query31337").await;
+    app.onward.shutdown().await.unwrap();
     let rotated = open(Onward::builder().encryption_key(2, [2; 32]).encryption_key(1, [1; 32])).await;
     assert_eq!(text(&rotated.follow(first).await), "response 31337");
     let mut seen = 0;
