@@ -367,7 +367,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn leave(&self, node: NodeId, now: Timestamp) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Takes back that the runs of a node have crashed: its process lives, and only its lease was lost. Those of its runs
-    /// that are not due yet do not count one either.
+    /// that are not due yet do not count one either. A store that one process owns need not know of more than the last crash
+    /// of a run, because the other nodes are dead.
     fn uncount_crashes(&self, node: NodeId) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Whether a checkpoint of a node could be written now. Where others were written within that time, that is the answer,

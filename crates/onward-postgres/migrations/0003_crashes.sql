@@ -2,9 +2,13 @@
 -- may be run twice.
 CREATE TABLE IF NOT EXISTS onward_crashes (
     run_id  UUID PRIMARY KEY,
-    next    INT8 NOT NULL,  -- the place of the journal's next entry then
-    count   INT8 NOT NULL,  -- how many crashes count at that place
-    last_at INT8 NOT NULL,
-    node    INT8 NOT NULL   -- that died last; 0 where that was taken back
+    next    INT8 NOT NULL,   -- the place of the journal's next entry then
+    nodes   INT8[] NOT NULL, -- that died and count at that place
+    last_at INT8 NOT NULL
 );
-CREATE INDEX IF NOT EXISTS onward_crashes_node ON onward_crashes (node) WHERE node <> 0;
+
+-- Nodes that were taken for dead and whose process lives: their crashes do not count.
+CREATE TABLE IF NOT EXISTS onward_lives (
+    node INT8 PRIMARY KEY,
+    at   INT8 NOT NULL
+);

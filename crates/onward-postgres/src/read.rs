@@ -68,7 +68,9 @@ impl Inner {
              (SELECT array_agg(d.at ORDER BY d.place) FROM onward_deliveries d WHERE d.run_id = r.run_id) AS at, \
              (SELECT array_agg(d.fact ORDER BY d.place) FROM onward_deliveries d WHERE d.run_id = r.run_id) AS facts, \
              (SELECT max(f.place + f.count - 1) FROM onward_frames f WHERE f.run_id = r.run_id) AS streamed, \
-             c.next AS crash_next, c.count AS crash_count, c.last_at AS crash_at, c.node AS crash_node \
+             c.next AS crash_next, c.last_at AS crash_at, \
+             (SELECT count(*) FROM unnest(c.nodes) AS d (node) \
+              WHERE NOT EXISTS (SELECT 1 FROM onward_lives l WHERE l.node = d.node)) AS crash_count \
              FROM onward_runs r JOIN onward_endpoints p ON p.id = r.endpoint {STATE} \
              LEFT JOIN onward_crashes c ON c.run_id = r.run_id WHERE r.run_id = $1",
             columns = row::RECORD_COLUMNS
@@ -185,7 +187,7 @@ fn crash_record(row: &Row) -> Result<Option<CrashRecord>, StoreError> {
         next: Seq(small(next)?),
         count: small(row.try_get("crash_count").map_err(damaged)?)?,
         last_at: Timestamp::from_micros(row.try_get("crash_at").map_err(damaged)?),
-        node: NodeId(row.try_get::<_, i64>("crash_node").map_err(damaged)?.cast_unsigned()),
+        node: NodeId(0), // who died is the table's own
     }))
 }
 

@@ -96,7 +96,7 @@ pub(crate) struct Inner {
     pub(crate) housekeeping: Arc<tokio::sync::Mutex<()>>,
     pub(crate) news: Arc<Wire>,
     queue: Queue,
-    clock: DatabaseClock,
+    pub(crate) clock: DatabaseClock,
     received_at: AtomicI64,
     tasks: TaskTracker,
     runtime: Handle,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use deadpool::managed::Pool;
 use onward_core::{
-    EndpointId, Fence, NodeId, StoreError, Timestamp,
+    Clock as _, EndpointId, Fence, NodeId, StoreError, Timestamp,
     run::NewRun,
     store::{ClaimRequest, Claims, Endpoints, Lease, News, Woken},
 };
@@ -160,15 +160,12 @@ impl Inner {
     }
 
     pub(crate) async fn uncount_crashes(&self, node: NodeId) -> Result<(), StoreError> {
-        let node = row::node(node);
+        let (node, now) = (row::node(node), self.clock.now().as_micros());
         self.keep(|tx| async move {
             // First, because whoever frees runs of the node has this row: those that are left count no crash either.
             tx.execute("UPDATE onward_nodes SET lease_until = $2 WHERE id = $1 AND part = -1", &[&node, &LEFT]).await?;
-            tx.execute(
-                "UPDATE onward_crashes SET count = greatest(count - 1, 0), node = 0 WHERE node = $1 AND node <> 0",
-                &[&node],
-            )
-            .await
+            let sql = "INSERT INTO onward_lives (node, at) VALUES ($1, $2) ON CONFLICT (node) DO NOTHING";
+            tx.execute(sql, &[&node, &now]).await
         })
         .await?;
         Ok(())
@@ -451,14 +448,13 @@ async fn free_some(tx: &Tx, after: Uuid, now: Timestamp) -> Done<Freed> {
                  SELECT f.run_id, r.lane, least($4, coalesce(r.timeout_at, $4)), f.fence, f.pending \
                  FROM freed f JOIN onward_runs r ON r.run_id = f.run_id \
              ), counted AS ( \
-                 INSERT INTO onward_crashes AS c (run_id, next, count, last_at, node) \
-                 SELECT f.run_id, n.next, CASE WHEN n.next = 0 THEN 1 ELSE 0 END, $4, $1 \
+                 INSERT INTO onward_crashes AS c (run_id, next, nodes, last_at) \
+                 SELECT f.run_id, n.next, CASE WHEN n.next = 0 THEN ARRAY[$1::INT8] ELSE ARRAY[]::INT8[] END, $4 \
                  FROM freed f CROSS JOIN LATERAL \
                  (SELECT coalesce(max(seq) + 1, 0) AS next FROM onward_entries e WHERE e.run_id = f.run_id) AS n \
                  WHERE $5 \
                  ON CONFLICT (run_id) DO UPDATE SET next = excluded.next, last_at = excluded.last_at, \
-                     node = excluded.node, \
-                     count = CASE WHEN c.next = excluded.next THEN c.count + 1 ELSE excluded.count END \
+                     nodes = CASE WHEN c.next = excluded.next THEN array_append(c.nodes, $1::INT8) ELSE excluded.nodes END \
              ) \
              SELECT run_id FROM few ORDER BY run_id DESC LIMIT 1",
             &[&node, &after, &FREED_AT_ONCE, &now.as_micros(), &has_crashed],

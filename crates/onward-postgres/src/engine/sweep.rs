@@ -1,5 +1,7 @@
 //! What is past its time goes, little by little: no transaction of a sweep takes long, however large a journal is.
 
+use std::time::Duration;
+
 use onward_core::{StoreError, Timestamp, store::Swept};
 use uuid::Uuid;
 
@@ -21,6 +23,8 @@ impl Budget {
     }
 }
 
+/// How long it is kept that a node which was taken for dead lives: longer than runs stay without an entry in which they crash.
+const LIVES_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How much longer than its events the name of an event is kept, in microseconds.
 ///
 /// Why: whether it has events is seen as the statement begins, and one may come then. It is not older than this.
@@ -62,6 +66,9 @@ impl Inner {
                 let is_full = |removed: usize| removed > 0 && i64::try_from(removed).unwrap_or(i64::MAX) >= limit;
                 Ok(Swept { runs, events, announced: 0, more: budget.is_spent() || is_full(runs) || is_full(events) })
             })
+            .await?;
+        let lived_before = now.before(LIVES_FOR).as_micros();
+        self.transact(|tx| async move { tx.execute("DELETE FROM onward_lives WHERE at < $1", &[&lived_before]).await })
             .await?;
         let names = self.transact(|tx| async move {
             // One that somebody has locked is in use. Who finds it gone makes it anew.

@@ -7,7 +7,7 @@ use onward_core::{
     event::{Event, Matcher},
     run::{Outcome, Status},
     step::StepId,
-    store::{Checkpoint, Control, News, Then, Watched},
+    store::{Checkpoint, ClaimRequest, Control, Endpoints, News, Then, Watched},
     stream::{Frame, FrameKind, Place},
     waiter::{Signal, Subject, Waiter},
 };
@@ -365,4 +365,27 @@ async fn a_node_forgets_the_runs_that_others_end_however_many_they_are() {
         assert!(known.contains("held: 1,"), "of {count} runs: {known}");
     }
     one.checkpoint(appending(stays, 0, "goes on")).await.unwrap();
+}
+
+/// On a busy machine all may lose their leases, one after the other, and say only later that they live.
+#[tokio::test]
+async fn every_node_that_lives_takes_its_crash_back_whoever_has_died_since() {
+    let store = TestStore::open().await;
+    let mut lost = vec![join(&store).await];
+    let held = start(&store, lost[0], 1).await;
+    store.checkpoint(appending(held, 0, "done")).await.unwrap();
+    let crashes = async || store.load(run_id(1)).await.unwrap().unwrap().crashes.count;
+    for life in 1..5 {
+        let now = at(1000 * life);
+        let node = store.join(now, LEASE).await.unwrap();
+        let request = ClaimRequest { node, now, limit: 10, endpoints: Endpoints::All };
+        assert_eq!(store.claim(request).await.unwrap().leases.len(), 1);
+        lost.push(node);
+    }
+    // The first one may have got somewhere.
+    assert_eq!(crashes().await, 3);
+    for (node, left) in [(lost[1], 2), (lost[3], 1), (lost[3], 1), (lost[2], 0), (lost[0], 0)] {
+        store.uncount_crashes(node).await.unwrap();
+        assert_eq!(crashes().await, left);
+    }
 }

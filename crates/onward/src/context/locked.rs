@@ -13,6 +13,7 @@ use super::{Context, State};
 pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
 
 impl Context {
+    #[inline]
     pub(super) fn lock(&self) -> Locked<'_> {
         Locked(Some(self.state.lock()))
     }
@@ -21,29 +22,37 @@ impl Context {
 impl Deref for Locked<'_> {
     type Target = State;
 
+    #[inline]
     fn deref(&self) -> &State {
         self.0.as_ref().expect("it is taken as it is dropped alone")
     }
 }
 
 impl DerefMut for Locked<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut State {
         self.0.as_mut().expect("it is taken as it is dropped alone")
     }
 }
 
 impl Drop for Locked<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(mut state) = self.0.take() else { return };
-        // Nearly always.
-        if state.woken.is_empty() && !state.stream.has_woken() && !state.driver.has_woken() {
-            return;
+        let Some(state) = self.0.take() else { return };
+        // Nearly never.
+        if !state.woken.is_empty() || state.stream.has_woken() || state.driver.has_woken() {
+            wake(state);
         }
-        let (steps, streams) = (std::mem::take(&mut state.woken), state.stream.take_woken());
-        let driver = state.driver.take_woken();
-        drop(state);
-        for waker in steps.into_iter().chain(streams).chain(driver) {
-            waker.wake();
-        }
+    }
+}
+
+/// Lets go of the lock, and then calls the wakers.
+#[cold]
+fn wake(mut state: MutexGuard<'_, State>) {
+    let (steps, streams) = (std::mem::take(&mut state.woken), state.stream.take_woken());
+    let driver = state.driver.take_woken();
+    drop(state);
+    for waker in steps.into_iter().chain(streams).chain(driver) {
+        waker.wake();
     }
 }

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser};
 /// Whether a value that has become this JSON is without infinities and "not a number".
 pub(super) fn is_finite<T: Serialize + ?Sized>(value: &T, json: &[u8]) -> bool {
     // Most outputs have no `null` at all, and need not be looked through again.
-    let has_null = memchr::memmem::find(json, b"null").is_some();
+    let has_null = memchr::memchr_iter(b'n', json).any(|at| json[at..].starts_with(b"null"));
     !has_null || !matches!(value.serialize(Finite), Err(Stopped::NotFinite))
 }
 
