@@ -215,9 +215,7 @@ impl PostgresStore {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let work = work(Arc::clone(&self.0));
-        let done = self.0.tasks.spawn_on(work, &self.0.runtime);
-        Box::pin(async move { done.await.unwrap_or_else(|_| Err(unavailable("the call was broken off"))) })
+        self.submit_on(&self.0.runtime, work)
     }
 
     /// Like [`submit`](Self::submit), for what uses the [`Keeper`]'s connection.
@@ -226,8 +224,19 @@ impl PostgresStore {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let work = work(Arc::clone(&self.0));
-        let done = self.0.tasks.spawn_on(work, self.0.keeper.handle());
+        self.submit_on(self.0.keeper.handle(), work)
+    }
+
+    fn submit_on<T, F>(
+        &self,
+        runtime: &Handle,
+        work: impl FnOnce(Arc<Inner>) -> F,
+    ) -> BoxFuture<'static, Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let done = self.0.tasks.spawn_on(work(Arc::clone(&self.0)), runtime);
         Box::pin(async move { done.await.unwrap_or_else(|_| Err(unavailable("the call was broken off"))) })
     }
 

@@ -7,7 +7,6 @@ use onward_core::{
     run::{Outcome, Status},
     store::{Checkpoint, Lease, Then},
 };
-use onward_protocol::problem::{Code, Problem};
 use onward_scheduler::{Found, head};
 
 use crate::{
@@ -56,10 +55,9 @@ pub(crate) async fn give_back(shared: &Arc<Shared>, lease: Lease, error: &StoreE
 /// Ends an unreadable run whose time is over.
 async fn time_out(shared: &Shared, lease: Lease, cause: &str) -> Result<(), StoreError> {
     let text = format!("the run took longer than its timeout; its record cannot be read: {cause}");
-    let problem = Problem::new(Code::RunTimedOut).instance(format!("/runs/{}", lease.run_id)).into_response();
     let outcome = Outcome {
         status: Status::Failed,
-        response: record::encode_response(&problem),
+        response: record::encode_response(&record::timed_out(lease.run_id)),
         error: StepError::new(ErrorKind::Timeout, text, false).to_outcome(),
     };
     let then = Then::Finish(outcome.clone());
